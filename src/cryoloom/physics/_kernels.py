@@ -1,7 +1,7 @@
 """Compiled CPU loops of `interpolate`: one pass over the samples, nothing stored in between.
 
-Slices are independent, so gathering runs over slices in parallel; scattering gives each thread its own grid and a fixed share
-of the slices, so that sums do not depend on timing.
+Slices are independent, so gathering runs over slices in parallel; scattering gives each thread its own grid and a fixed
+share of the slices, so that sums do not depend on timing.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class CTFParameters(NamedTuple):
-    """What the CTF of B particles depends on, each (B,): defocus in Å (positive: underfocus), angles in degrees, kV, mm, Å²."""
+    """What the CTF of B particles depends on, each (B,): defocus in Å (positive: underfocus), degrees, kV, mm, Å²."""
 
     defocus_u: Tensor
     defocus_v: Tensor
@@ -37,8 +37,8 @@ def electron_wavelength(voltage_kv: Tensor) -> Tensor:
 def ctf(parameters: CTFParameters, frequency: Tensor) -> Tensor:
     """CTF values (B, P) at spatial frequencies `frequency` (P, 2) in 1/Å.
 
-    C = −sin(π λ Δf g² − π/2 Cs λ³ g⁴ + φ + asin w) · exp(−B g²/4), with Δf the defocus along g and w the amplitude contrast:
-    −w at zero frequency, as in RELION and CTFFIND (Rohou & Grigorieff 2015, eq. 1–5).
+    C = −sin(π λ Δf g² − π/2 Cs λ³ g⁴ + φ + asin w) · exp(−B g²/4), with Δf the defocus along g and w the amplitude
+    contrast: −w at zero frequency, as in RELION and CTFFIND (Rohou & Grigorieff 2015, eq. 1–5).
     """
     p = CTFParameters(*(value.to(torch.float64)[:, None] for value in parameters))
     g = frequency.to(torch.float64)

@@ -1,7 +1,7 @@
 """Frequencies of images and volumes: the half-plane lattice, shells, centred transforms, shift phases.
 
-Everything is centred on voxel `D // 2`. An image's spectrum is kept as the coefficients of one half plane (the other half is
-their conjugate), sorted by radius, so that a band limit is a prefix.
+Everything is centred on voxel `D // 2`. An image's spectrum is kept as the coefficients of one half plane (the other
+half is their conjugate), sorted by radius, so that a band limit is a prefix.
 """
 
 import math

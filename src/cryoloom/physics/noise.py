@@ -21,7 +21,7 @@ def draw_noise(n: int, spectrum: Tensor, box: int, generator: torch.Generator | 
 
 
 def radial_power(images: Tensor) -> Tensor:
-    """Mean power per pixel (D/2,) of images (B, D, D) by shell: `⟨|F(k)|²⟩ / D²`; ones for white noise of unit variance."""
+    """Mean power per pixel (D/2,) of images (B, D, D) by shell: `⟨|F(k)|²⟩ / D²`, 1 for white noise of variance 1."""
     lattice = FrequencyLattice.of_box(images.shape[-1], images.device)
     power = lattice.spectrum(images).abs().square().mean(0)
     return lattice.shell_mean(power) / images.shape[-1] ** 2

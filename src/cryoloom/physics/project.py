@@ -25,7 +25,7 @@ def _pad_volume(volume: Tensor, box: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FourierSlice:
-    """Central slices of a volume's Fourier transform, sampled `pad` times finer than the box up to `band` Fourier pixels."""
+    """Central slices of a volume's Fourier transform, sampled `pad` times finer than the box up to `band` pixels."""
 
     grid: Tensor
     box: int
@@ -59,7 +59,7 @@ class FourierSlice:
 
 
 def grid_extent(band: float, pad: int) -> int:
-    """Half-width M of the grid that holds frequencies up to `band` at `pad`-fold sampling, with a rim for interpolation."""
+    """Half-width M of the grid of frequencies up to `band` at `pad`-fold sampling, with a rim for interpolation."""
     return math.ceil(band * pad) + 2
 
 
@@ -81,7 +81,7 @@ def volume_of_grid(grid: Tensor, box: int, pad: int) -> Tensor:
 def backproject(
     spectra: Tensor, weights: Tensor, rotations: Tensor, lattice: FrequencyLattice, pad: int, band: float
 ) -> tuple[Tensor, Tensor]:
-    """Insert spectra (R, P) and weights (R, P) as slices into a grid up to `band`: the adjoint of `FourierSlice.project`."""
+    """Insert spectra (R, P) and weights (R, P) as slices in a grid up to `band`: adjoint of `FourierSlice.project`."""
     return insert_slices(spectra, weights, rotations, lattice.k * pad, grid_extent(band, pad))
 
 

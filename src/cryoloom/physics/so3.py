@@ -11,21 +11,22 @@ from torch import Tensor
 
 
 def matrix_from_euler(degrees: Tensor) -> Tensor:
-    """Matrix (…, 3, 3) with x_image = R x_volume, of RELION's (rot, tilt, psi) in degrees (…, 3): Rz(−ψ) Ry(−θ) Rz(−φ)."""
+    """Matrix (…, 3, 3), x_image = R x_volume, of RELION's (rot, tilt, psi) in degrees (…, 3): Rz(−ψ) Ry(−θ) Rz(−φ)."""
     return roma.euler_to_rotmat("ZYZ", -degrees.flip(-1), degrees=True)
 
 
 def euler_from_matrix(rotation: Tensor) -> Tensor:
     """RELION's (rot, tilt, psi) in degrees (…, 3), tilt in [0, 180]; the inverse of `matrix_from_euler`."""
     r = rotation.double()
-    tilt = torch.acos(r[..., 2, 2].clamp(-1, 1))
-    pole = torch.sin(tilt) < 1e-6
-    rot = torch.atan2(r[..., 2, 1], r[..., 2, 0])
-    psi = torch.atan2(r[..., 1, 2], -r[..., 0, 2])
+    sine = torch.hypot(r[..., 2, 0], r[..., 2, 1])
+    tilt = torch.atan2(sine, r[..., 2, 2])
     # At the poles only rot ± psi is defined: all of it is given to psi.
-    polar = torch.atan2(-r[..., 1, 0], r[..., 1, 1])
-    rot = torch.where(pole, torch.zeros_like(rot), rot)
-    psi = torch.where(pole, polar, psi)
+    rot = torch.where(sine < 1e-6, 0.0, torch.atan2(r[..., 2, 1], r[..., 2, 0]))
+    # R turns (−sin rot, cos rot, 0) into (sin psi, cos psi, 0), which holds at the poles too.
+    psi = torch.atan2(
+        r[..., 0, 1] * torch.cos(rot) - r[..., 0, 0] * torch.sin(rot),
+        r[..., 1, 1] * torch.cos(rot) - r[..., 1, 0] * torch.sin(rot),
+    )
     return torch.rad2deg(torch.stack([rot, tilt, psi], -1)).to(rotation.dtype)
 
 
@@ -55,8 +56,9 @@ def angular_distance(a: Tensor, b: Tensor) -> Tensor:
 class RotationGrid:
     """Hopf grid of SO(3) at a HEALPix level: 12·4^level directions × 6·2^level in-plane turns, spaced 60°/2^level.
 
-    Level 2 is the 15° grid of 4,608 rotations. A rotation is named by an integer, `direction · n_inplane + turn`, with nested
-    HEALPix directions, so that the eight children of a rotation on the next level are arithmetic (Yershova et al. 2010).
+    Level 2 is the 15° grid of 4,608 rotations. A rotation is named by an integer, `direction · n_inplane + turn`, with
+    nested HEALPix directions, so that the eight children of a rotation on the next level are arithmetic
+    (Yershova et al. 2010).
     """
 
     level: int
@@ -82,8 +84,8 @@ class RotationGrid:
         if index is None:
             index = torch.arange(len(self))
         direction = torch.div(index, self.n_inplane, rounding_mode="floor").cpu().numpy()
-        # HEALPix azimuths jump near the poles; carrying the in-plane zero along from parent to child (parallel transport)
-        # keeps the eight children of a rotation around it everywhere.
+        # HEALPix azimuths jump near the poles; carrying the in-plane zero along from parent to child (parallel
+        # transport) keeps the eight children of a rotation around it everywhere.
         origin = np.zeros(direction.shape)
         parent_phi: np.ndarray | None = None
         for level in range(self.level + 1):
@@ -131,26 +133,28 @@ def _close(generators: list[np.ndarray]) -> Tensor:
 
 
 def point_group(name: str) -> Tensor:
-    """Rotations (n, 3, 3) of a point group: Cn, Dn (n-fold on z, 2-fold on x), T, O, I (I1 = I: 2-folds on x, y, z).
+    """Rotations (n, 3, 3) of a point group, with RELION's axes: Cn, Dn (n-fold on z, 2-fold on x), T (3-fold on z), O
+    (4-folds on x, y, z), I = I2 and I1 (2-folds on x, y, z; 5-fold in the xz plane nearer to z, or to x).
 
     Raises ValueError for an unknown name.
     """
     kind, order = name.strip().upper()[:1], name.strip()[1:]
     golden = (1 + math.sqrt(5)) / 2
-    if kind in "CD" and kind and order.isdigit() and int(order) > 0:
+    if kind and kind in "CD" and order.isdigit() and int(order) > 0:
         turns = _axis_turns([0, 0, 1], int(order))
         flips = _axis_turns([1, 0, 0], 2) if kind == "D" else []
         return _close(turns[1:2] + flips[1:])
     if kind == "T" and not order:
-        return _close([_axis_turns([1, 1, 1], 3)[1], _axis_turns([0, 0, 1], 2)[1]])
+        return _close([_axis_turns([0, 0, 1], 3)[1], _axis_turns([0, math.sqrt(2), 1], 2)[1]])
     if kind == "O" and not order:
         return _close([_axis_turns([1, 1, 1], 3)[1], _axis_turns([0, 0, 1], 4)[1]])
-    if kind == "I" and order in ("", "1"):
-        return _close([_axis_turns([1, 1, 1], 3)[1], _axis_turns([0, 0, 1], 2)[1], _axis_turns([1, golden, 0], 5)[1]])
-    raise ValueError(f"unknown point group {name!r}: expected C1, Cn, Dn, T, O or I")
+    if kind == "I" and order in ("", "1", "2"):
+        fivefold = [golden, 0, 1] if order == "1" else [1, 0, golden]
+        return _close([_axis_turns([1, 1, 1], 3)[1], _axis_turns([0, 0, 1], 2)[1], _axis_turns(fivefold, 5)[1]])
+    raise ValueError(f"unknown point group {name!r}: expected Cn, Dn, T, O, I, I1 or I2")
 
 
 def asymmetric_unit(rotations: Tensor, group: Tensor) -> Tensor:
-    """Which rotations (n,) lie in the cell of the identity: no R·g is turned by less than R. Volume symmetry acts as R·g."""
+    """Which rotations (n,) lie in the cell of the identity: no R·g is turned by less than R (symmetry acts as R·g)."""
     traces = torch.einsum("nij,gji->ng", rotations, group)
     return traces[:, 0] >= traces.max(1).values - 1e-5
