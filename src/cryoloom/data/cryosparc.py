@@ -1,0 +1,160 @@
+"""cryoSPARC's .cs tables: numpy records, joined by uid with their passthrough files.
+
+Conventions that end here: `alignments3D/pose` is an axis-angle vector with R = exp(pose)ᵀ; `alignments3D/shift` is rlnOrigin
+in pixels of `alignments3D/psize_A`, so the negative of our shift; angles in radians; splits 0 and 1 are half-sets 1 and 2.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.lib import recfunctions
+
+from cryoloom.data.assemble import Found
+from cryoloom.data.files import existing, locate, replacing
+from cryoloom.data.particles import Particles
+from cryoloom.errors import InputError
+from cryoloom.physics.so3 import matrix_from_rotvec
+
+_PLAIN = {
+    "voltage_kv": "ctf/accel_kv",
+    "cs_mm": "ctf/cs_mm",
+    "amplitude_contrast": "ctf/amp_contrast",
+    "defocus_u": "ctf/df1_A",
+    "defocus_v": "ctf/df2_A",
+    "b_factor": "ctf/bfactor",
+}
+_RADIANS = {"defocus_angle": "ctf/df_angle_rad", "phase_shift": "ctf/phase_shift_rad"}
+
+
+def read_cs(path: str | Path) -> np.ndarray:
+    """The records of a .cs file; raises InputError if it is not a numpy table."""
+    path = existing(path, "cryoSPARC .cs file")
+    try:
+        records = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a cryoSPARC .cs file, it lacks the numpy header; export it again.") from error
+    if not isinstance(records, np.ndarray) or records.dtype.names is None:
+        raise InputError(f"{path}: not a cryoSPARC .cs file; expected a table with named fields.")
+    return records
+
+
+def _fields(records: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: records[name] for name in records.dtype.names or ()}
+
+
+def _passthroughs(source: Path, given: Path | None) -> list[Path]:
+    if given is not None:
+        return [existing(given, "passthrough .cs file")]
+    return sorted(path for path in source.parent.glob("*passthrough*particles*.cs") if path != source)
+
+
+def _join(fields: dict[str, np.ndarray], source: Path, given: Path | None) -> dict[str, np.ndarray]:
+    """The fields with those that only a passthrough file has, matched by uid."""
+    for path in _passthroughs(source, given):
+        other = _fields(read_cs(path))
+        if "uid" not in other or "uid" not in fields:
+            raise InputError(f"{path}: no uid field to match it with {source.name}; expected cryoSPARC's own passthrough.")
+        order = np.argsort(other["uid"], kind="stable")
+        places = np.searchsorted(other["uid"], fields["uid"], sorter=order).clip(max=max(len(order) - 1, 0))
+        rows = order[places] if len(order) else np.zeros(0, dtype=int)
+        matched = len(rows) == len(fields["uid"]) and bool((other["uid"][rows] == fields["uid"]).all())
+        if not matched and given is not None:
+            raise InputError(f"{path} lacks particles of {source.name} (by uid): give the passthrough of the same job.")
+        if matched:
+            fields = {name: column[rows] for name, column in other.items()} | fields
+    return fields
+
+
+def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Path | None = None) -> Found:
+    """What a .cs file and its passthrough say; raises InputError if they name no images."""
+    source = existing(path, "cryoSPARC .cs file")
+    fields = _join(_fields(read_cs(source)), source, passthrough)
+    n = len(next(iter(fields.values())))
+    labels = {**_PLAIN, **_RADIANS, "shift_x": "alignments3D/shift", "shift_y": "alignments3D/shift"}
+    found = Found(source, n, labels=labels)
+    if n == 0:
+        return found
+    if not {"blob/path", "blob/idx"} <= set(fields):
+        raise InputError(
+            f"{source} names no images (blob/path, blob/idx): put its passthrough .cs beside it or give it as ctf."
+        )
+    names = _names(fields["blob/path"])
+    paths = [str(locate(str(name), source, datadir)) for name in names.categories]
+    unique, code = np.unique(np.array(paths, dtype=object), return_inverse=True)
+    found.columns["image_file"] = pd.Categorical.from_codes(code[names.codes], pd.Index(unique, dtype=object))
+    found.columns["image_index"] = fields["blob/idx"]
+    found.columns |= {column: fields[label] for column, label in _PLAIN.items() if label in fields}
+    found.columns |= {column: np.rad2deg(fields[label]) for column, label in _RADIANS.items() if label in fields}
+    found.box = fields["blob/shape"] if "blob/shape" in fields else None
+    found.pixel_size = fields.get("blob/psize_A")
+    if "ctf/exp_group_id" in fields:
+        found.columns["optics_group"] = np.unique(fields["ctf/exp_group_id"], return_inverse=True)[1] + 1
+    if "location/micrograph_path" in fields:
+        found.columns["micrograph_name"] = _names(fields["location/micrograph_path"])
+    _find_poses(found, fields)
+    found.extra = pd.DataFrame({name: fields[name] for name in ("uid", "blob/sign") if name in fields})
+    return found
+
+
+def _names(values: np.ndarray) -> pd.Categorical:
+    unique, code = np.unique(values, return_inverse=True)
+    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in unique.tolist()]
+    return pd.Categorical.from_codes(code, pd.Index(texts, dtype=object))
+
+
+def _find_poses(found: Found, fields: dict[str, np.ndarray]) -> None:
+    if "alignments3D/split" in fields and set(np.unique(fields["alignments3D/split"])) == {0, 1}:
+        found.columns["half_set"] = fields["alignments3D/split"] + 1
+    if "alignments3D/pose" not in fields:
+        return
+    vector = torch.from_numpy(fields["alignments3D/pose"].astype(np.float64))
+    found.rotation = matrix_from_rotvec(vector).transpose(-1, -2).float().numpy()
+    if "alignments3D/shift" in fields:
+        pixel = fields.get("alignments3D/psize_A", found.pixel_size)
+        if pixel is None:
+            raise InputError(f"{found.source}: alignments3D/shift is in pixels but no psize_A says how large they are.")
+        shift = -fields["alignments3D/shift"] * np.asarray(pixel, dtype=float)[:, None]
+        found.columns["shift_x"], found.columns["shift_y"] = shift[:, 0], shift[:, 1]
+
+
+def write_cs(path: str | Path, particles: Particles) -> None:
+    """Write particles as a .cs table with blob, ctf and alignments3D groups, as far as they are known."""
+    import roma
+
+    path, table, n = Path(path), particles.table, len(particles)
+    names = _relative_names(particles, path.parent)
+    uid = table["uid"].to_numpy() if "uid" in table else np.arange(1, n + 1)
+    columns: dict[str, Any] = {"uid": uid.astype(np.uint64)}
+    columns["blob/path"] = np.char.encode(names.astype(str), "utf-8")
+    columns["blob/idx"] = table["image_index"].to_numpy().astype(np.uint32)
+    columns["blob/shape"] = np.full((n, 2), particles.source_box, dtype=np.uint32)
+    columns["blob/psize_A"] = np.full(n, particles.source_pixel_size, dtype=np.float32)
+    columns["blob/sign"] = (table["blob/sign"].to_numpy() if "blob/sign" in table else np.ones(n)).astype(np.float32)
+    if particles.has_ctf:
+        columns["ctf/type"] = np.full(n, b"imported")
+        columns["ctf/exp_group_id"] = table["optics_group"].to_numpy().astype(np.uint32)
+        columns |= {label: table[name].to_numpy(dtype=np.float32) for name, label in _PLAIN.items()}
+        columns |= {label: np.deg2rad(table[name].to_numpy(dtype=np.float32)) for name, label in _RADIANS.items()}
+    if particles.has_poses:
+        pose = particles.poses()
+        vectors = roma.rotmat_to_rotvec(pose.best_rotation.double().transpose(-1, -2))
+        columns["alignments3D/split"] = (table["half_set"].to_numpy().clip(min=1) - 1).astype(np.uint32)
+        columns["alignments3D/shift"] = (-pose.best_shift / particles.source_pixel_size).numpy()
+        columns["alignments3D/pose"] = vectors.float().numpy()
+        columns["alignments3D/psize_A"] = columns["blob/psize_A"]
+    records = np.empty(n, dtype=[(name, value.dtype, value.shape[1:]) for name, value in columns.items()])
+    for name, value in columns.items():
+        records[name] = value
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, records, allow_pickle=False)
+
+
+def _relative_names(particles: Particles, folder: Path) -> np.ndarray:
+    from cryoloom.data.star_out import relative_name
+
+    files = particles.table["image_file"].cat
+    names = np.array([relative_name(str(name), folder) for name in files.categories], dtype=object)
+    return names[files.codes.to_numpy()]

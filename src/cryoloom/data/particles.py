@@ -1,0 +1,217 @@
+"""Particles: one table row an image, the images themselves read only when asked for."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pandas.util import hash_pandas_object
+from torch import Tensor
+
+from cryoloom.data.mrc import read_stack
+from cryoloom.errors import InputError
+from cryoloom.physics.ctf import CTFParameters
+from cryoloom.physics.fourier import resample_images
+from cryoloom.physics.pose import Pose
+
+CTF_COLUMNS = CTFParameters._fields
+NAME_COLUMNS = ("image_file", "micrograph_name", "movie_id")
+# What a row holds where its file says nothing: not known (NaN) for what the CTF needs, else the neutral value.
+DEFAULTS: dict[str, tuple[str, Any]] = {
+    "image_index": ("int32", 0),
+    "optics_group": ("int16", 1),
+    "voltage_kv": ("float32", np.nan),
+    "cs_mm": ("float32", np.nan),
+    "amplitude_contrast": ("float32", np.nan),
+    "defocus_u": ("float32", np.nan),
+    "defocus_v": ("float32", np.nan),
+    "defocus_angle": ("float32", np.nan),
+    "phase_shift": ("float32", 0),
+    "b_factor": ("float32", 0),
+    "half_set": ("int8", 0),
+    "frame": ("int32", 0),
+    "shift_x": ("float32", 0),
+    "shift_y": ("float32", 0),
+}
+CANONICAL = (*NAME_COLUMNS, *DEFAULTS, "source_row")
+# Most images resampled in one Fourier transform, so that memory does not follow the batch.
+_RESAMPLED_AT_ONCE = 256
+
+Index = Tensor | np.ndarray | list[int] | slice | int | None
+
+
+@dataclass(frozen=True)
+class Particles:
+    """N particle images with their CTF and poses: a table, and images that stay on disk until they are read.
+
+    table: one row a particle with the columns `CANONICAL` (Å, degrees, kV, mm, Å²; image_index, frame and source_row
+    from 0; half_set 1, 2 or 0 for none) and whatever else the file said under the file's own names. source: the file.
+    source_box and source_pixel_size (Å): the images on disk. box and pixel_size: the images as read, Fourier-resampled
+    where they differ. rotation: (N, 3, 3) float32, or None without poses. optics: the file's own optics table.
+    """
+
+    table: pd.DataFrame
+    source: Path
+    source_box: int
+    source_pixel_size: float
+    box: int
+    rotation: np.ndarray | None = None
+    optics: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def pixel_size(self) -> float:
+        """Å per pixel at the working box."""
+        return self.source_pixel_size * self.source_box / self.box if self.box else self.source_pixel_size
+
+    @property
+    def has_ctf(self) -> bool:
+        """Whether every particle has a CTF."""
+        return len(self) > 0 and not bool(self.table["defocus_u"].isna().any())
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether particles have rotations."""
+        return self.rotation is not None
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Whether every stack that the table names exists."""
+        return not self.missing_files()
+
+    def files(self) -> list[str]:
+        """Stacks that the table names, each once."""
+        names = self.table["image_file"].cat
+        return [str(names.categories[code]) for code in np.unique(names.codes)]
+
+    def missing_files(self) -> list[str]:
+        """Stacks that the table names and that do not exist."""
+        return [name for name in self.files() if not Path(name).is_file()]
+
+    def rows(self, index: Index = None) -> np.ndarray:
+        """Row numbers (b,) of an index: integers, a slice, a mask (N,), or None for all."""
+        if isinstance(index, Tensor):
+            index = index.detach().cpu().numpy()
+        everything = np.arange(len(self))
+        return everything if index is None else np.atleast_1d(everything[index])
+
+    def images(self, index: Index = None) -> Tensor:
+        """Images (b, box, box), float32, grey values as on disk, resampled to the working box; InputError if missing."""
+        rows = self.rows(index)
+        codes = self.table["image_file"].cat.codes.to_numpy()[rows]
+        within = self.table["image_index"].to_numpy()[rows]
+        out = np.empty((len(rows), self.source_box, self.source_box), dtype=np.float32)
+        # Each file once and front to back: the disk reads ahead.
+        order = np.lexsort((within, codes))
+        for group in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+            if len(group):
+                out[group] = self._read(int(rows[group[0]]), within[group])
+        images = torch.from_numpy(out)
+        if self.box == self.source_box:
+            return images
+        parts = [resample_images(part, self.box) for part in images.split(_RESAMPLED_AT_ONCE)]
+        return torch.cat(parts) if parts else images.new_zeros(0, self.box, self.box)
+
+    def _read(self, row: int, indices: np.ndarray) -> np.ndarray:
+        name = str(self.table["image_file"].iat[row])
+        place = f"{self.source}, particle {int(self.table['source_row'].iat[row]) + 1}"
+        if not Path(name).is_file():
+            raise InputError(f"{place}: the image stack {name} does not exist; give the stacks' folder as datadir.")
+        stack = read_stack(name)
+        if len(stack) <= indices.max():
+            raise InputError(f"{place}: image {indices.max() + 1} was asked for, but {name} holds {len(stack)} images.")
+        if stack.shape[1:] != (self.source_box, self.source_box):
+            shape = f"{stack.shape[1]}x{stack.shape[2]}"
+            raise InputError(f"{place}: {name} holds images of {shape}; expected {self.source_box}x{self.source_box}.")
+        return stack.read(indices)
+
+    def ctf(self, index: Index = None) -> CTFParameters:
+        """CTF parameters, each (b,); raises InputError naming the file where there are none."""
+        if not self.has_ctf:
+            raise InputError(f"{self.source} has no CTF (defocus) for its particles: give a file with CTF columns.")
+        rows = self.rows(index)
+        return CTFParameters(*(torch.from_numpy(self.table[name].to_numpy()[rows].copy()) for name in CTF_COLUMNS))
+
+    def poses(self, index: Index = None) -> Pose:
+        """Poses (b, 1, 3, 3), (b, 1, 2) in Å; raises InputError naming the file where there are none."""
+        if self.rotation is None:
+            raise InputError(f"{self.source} has no poses (rlnAngleRot … or alignments3D): give a file with poses.")
+        rows = self.rows(index)
+        shift = self.table[["shift_x", "shift_y"]].to_numpy(dtype=np.float32)[rows]
+        return Pose.single(torch.from_numpy(self.rotation[rows]), torch.from_numpy(shift))
+
+    def subset(self, index: Index) -> "Particles":
+        """The particles at `index`, in its order; their `source_row` still says where they came from."""
+        rows = self.rows(index)
+        rotation = None if self.rotation is None else self.rotation[rows]
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), rotation=rotation)
+
+    def with_poses(self, pose: Pose | None) -> "Particles":
+        """The same particles at the best hypotheses of `pose` (N, K, …), or without poses."""
+        if pose is None:
+            return replace(self.with_columns(shift_x=np.float32(0), shift_y=np.float32(0)), rotation=None)
+        rotation = pose.best_rotation.detach().cpu().numpy().astype(np.float32)
+        shift = pose.best_shift.detach().cpu().numpy().astype(np.float32)
+        if len(rotation) != len(self):
+            raise ValueError(f"expected {len(self)} poses, got {len(rotation)}")
+        return replace(self.with_columns(shift_x=shift[:, 0], shift_y=shift[:, 1]), rotation=rotation)
+
+    def with_columns(self, **columns: Any) -> "Particles":
+        """The same particles with columns (N,) added or replaced."""
+        plain = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in columns.items()}
+        for name in set(plain) & set(NAME_COLUMNS):
+            plain[name] = pd.Categorical(np.broadcast_to(np.asarray(plain[name], dtype=object), len(self)))
+        for name in set(plain) & set(DEFAULTS):
+            plain[name] = np.broadcast_to(np.asarray(plain[name], dtype=DEFAULTS[name][0]), len(self))
+        return replace(self, table=self.table.assign(**plain))
+
+    def with_box(self, box: int) -> "Particles":
+        """The same particles, images resampled to `box`² when read; the field of view stays. Raises InputError."""
+        if box < 2 or box % 2:
+            raise InputError(f"box {box} cannot be used for {self.source}: expected an even number of at least 2.")
+        return replace(self, box=box)
+
+    def half_sets(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Rows of two halves: the file's own where every particle has one, else a seeded split that keeps movies whole."""
+        given = self.table["half_set"].to_numpy()
+        if len(given) and set(np.unique(given)) == {1, 2}:
+            first = torch.from_numpy(given == 1)
+        else:
+            group = self.table["movie_id"].cat.codes.to_numpy()
+            group = np.arange(len(self)) if len(self) == 0 or self._lacks_movies else group
+            names, member = np.unique(group, return_inverse=True)
+            shuffled = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+            first = (shuffled < (len(names) + 1) // 2)[torch.from_numpy(member)]
+        return torch.nonzero(first)[:, 0], torch.nonzero(~first)[:, 0]
+
+    @property
+    def _lacks_movies(self) -> bool:
+        return bool((self.table["movie_id"] == "").any())
+
+    def movies(self) -> dict[str, np.ndarray]:
+        """Rows of each movie in the order of its frames; raises InputError where particles belong to no movie."""
+        if self._lacks_movies:
+            raise InputError(f"{self.source} has no movies: expected a movie_id column for every particle.")
+        order = np.argsort(self.table["frame"].to_numpy(), kind="stable")
+        movie = self.table["movie_id"].cat
+        codes = movie.codes.to_numpy()[order]
+        return {str(movie.categories[code]): order[codes == code] for code in np.unique(codes)}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the table, the poses and the sizes of the stacks: changes when the input does, reads no image."""
+        digest = hashlib.sha256(f"{self.source_box} {self.box} {self.source_pixel_size:.6g}".encode())
+        table = self.table.drop(columns="image_file")
+        digest.update(" ".join(map(str, table.columns)).encode())
+        digest.update(hash_pandas_object(table, index=False).to_numpy().tobytes())
+        if self.rotation is not None:
+            digest.update(np.ascontiguousarray(self.rotation).tobytes())
+        for name in self.files():
+            path = Path(name)
+            digest.update(f"{path.name} {path.stat().st_size if path.is_file() else -1}".encode())
+        return digest.hexdigest()

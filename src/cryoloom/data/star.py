@@ -1,0 +1,234 @@
+"""RELION's STAR files, read: versions 3.0, 3.1, 4 and 5, and the dialects of Scipion, Warp, cisTEM and hand-written files.
+
+Conventions that end here: rlnOriginXAngst is the negative of our shift; rlnOriginX is the same in pixels; angles become
+matrices; image numbers start at 1; Warp writes dose weights as negative B-factors, RELION as positive ones.
+"""
+
+import gzip
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import starfile
+import torch
+from gemmi import cif
+
+from cryoloom.data.assemble import Found
+from cryoloom.data.files import existing, locate
+from cryoloom.errors import InputError
+from cryoloom.physics.so3 import matrix_from_euler
+
+# Column of the table ← label of the file, for what needs no conversion.
+PLAIN = {
+    "voltage_kv": "rlnVoltage",
+    "cs_mm": "rlnSphericalAberration",
+    "amplitude_contrast": "rlnAmplitudeContrast",
+    "defocus_u": "rlnDefocusU",
+    "defocus_v": "rlnDefocusV",
+    "defocus_angle": "rlnDefocusAngle",
+    "phase_shift": "rlnPhaseShift",
+    "b_factor": "rlnCtfBfactor",
+    "half_set": "rlnRandomSubset",
+    "optics_group": "rlnOpticsGroup",
+    "frame": "frame",
+}
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+# Labels whose meaning is held by canonical columns; every other label of a row is kept as it is.
+_CONSUMED = {*PLAIN.values(), *ANGLES, "rlnImageName", "rlnMicrographName", "movie_id", "half_set"}
+_CONSUMED |= {"rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginX", "rlnOriginY"}
+_TREATED = {"rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF", "rlnCtfDataArePhaseFlipped": "phase-flipped"}
+_STRINGS = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "rlnOddZernike", "rlnEvenZernike", "movie_id"]
+
+
+def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
+    """All loops and lists of a STAR file (gz too) as tables, by block name; raises InputError if it cannot be parsed."""
+    path = existing(path, "STAR file")
+    if path.suffix == ".gz":
+        with tempfile.NamedTemporaryFile(suffix=".star") as copy:
+            try:
+                with gzip.open(path, "rb") as packed:
+                    shutil.copyfileobj(packed, copy)
+            except (OSError, EOFError) as error:
+                raise InputError(f"{path}: cannot be decompressed ({error}): copy it again.") from error
+            copy.flush()
+            return _parse(Path(copy.name), path)
+    return _parse(path, path)
+
+
+def _parse(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
+    try:
+        blocks = starfile.read(path, always_dict=True, parse_as_string=_STRINGS)
+        tables = {name: _as_table(block) for name, block in blocks.items()}
+    except Exception:
+        # starfile raises whatever pandas and shlex raise; gemmi is strict and says where the file breaks the grammar.
+        tables = _parse_strictly(path, shown)
+    if not tables:
+        raise InputError(f"{shown} is not a STAR file: it has no data_ block; expected RELION metadata.")
+    return tables
+
+
+def _as_table(block: Any) -> pd.DataFrame:
+    if block is None:
+        return pd.DataFrame()
+    return block if isinstance(block, pd.DataFrame) else pd.DataFrame({name: [value] for name, value in block.items()})
+
+
+def _parse_strictly(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
+    try:
+        document = cif.read_string(path.read_text(encoding="utf-8", errors="replace"))
+    except Exception as error:
+        place = re.search(r":(\d+):", str(error))
+        where = f"{shown}, line {place.group(1)}" if place else str(shown)
+        reason = re.sub(r"^.*?:\d+:\d+(\(\d+\))?:?\s*", "", str(error)).strip().splitlines()
+        raise InputError(
+            f"{where}: the STAR file cannot be parsed ({reason[0] if reason else 'unreadable'}): mend the rows there."
+        ) from error
+    tables: dict[str, pd.DataFrame] = {}
+    for block in document:
+        pairs: dict[str, list[str]] = {}
+        for item in block:
+            if item.pair is not None:
+                pairs[item.pair[0][1:]] = [cif.as_string(item.pair[1])]
+            elif item.loop is not None:
+                loop = item.loop
+                values = [cif.as_string(value) for value in loop.values]
+                columns = {tag[1:]: values[i :: loop.width()] for i, tag in enumerate(loop.tags)}
+                tables.setdefault(block.name.strip(), pd.DataFrame(columns))
+        if pairs:
+            tables.setdefault(block.name.strip(), pd.DataFrame(pairs))
+    return {name: table.apply(_numbers) for name, table in tables.items()}
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    if column.name in _STRINGS:
+        return column
+    try:
+        return pd.to_numeric(column)
+    except ValueError:
+        return column
+
+
+def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
+    """What a particle STAR file says, images or not; raises InputError if it holds no 2-D particles or broken rows."""
+    source = existing(path, "STAR file")
+    blocks = read_blocks(source)
+    name = next((name for name in ("particles", "images", *blocks) if "rlnImageName" in blocks.get(name, ())), None)
+    if name is None:
+        listed = ", ".join(f"data_{block}" for block in blocks)
+        raise InputError(f"{source} holds no particles: no rlnImageName in {listed}; expected a particle STAR file.")
+    table = blocks[name].reset_index(drop=True)
+    optics = blocks.get("optics")
+    rows = _with_optics(table, optics, source)
+    _refuse_unsupported(rows, source)
+    found = Found(source, len(table), optics=optics, labels={**PLAIN, "shift_x": "rlnOriginX", "shift_y": "rlnOriginY"})
+    found.columns["image_file"], found.columns["image_index"] = _image_names(rows["rlnImageName"], source, datadir)
+    for column, label in PLAIN.items():
+        if label in rows:
+            found.columns[column] = _values(rows, label, source)
+    if "half_set" not in found.columns and "half_set" in rows:
+        found.columns["half_set"] = _values(rows, "half_set", source)
+    if "b_factor" in found.columns:
+        found.columns["b_factor"] = np.abs(found.columns["b_factor"])
+    for column, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "movie_id")):
+        if label in rows:
+            found.columns[column] = pd.Categorical(rows[label].astype(str))
+    found.box = _values(rows, "rlnImageSize", source) if "rlnImageSize" in rows else None
+    found.pixel_size = _pixel_size(rows, source)
+    _find_poses(found, rows)
+    kept = [column for column in table.columns if column not in _CONSUMED]
+    found.extra = table[kept].apply(_compact) if kept else None
+    return found
+
+
+def _with_optics(table: pd.DataFrame, optics: pd.DataFrame | None, source: Path) -> pd.DataFrame:
+    """The rows with the columns of their optics group beside their own."""
+    if optics is None or "rlnOpticsGroup" not in optics:
+        return table
+    groups = optics.set_index("rlnOpticsGroup")
+    if not groups.index.is_unique:
+        raise InputError(f"{source}: data_optics names an rlnOpticsGroup twice; expected each once: mend the table.")
+    if "rlnOpticsGroup" not in table:
+        if len(optics) > 1:
+            raise InputError(f"{source}: particles lack rlnOpticsGroup, but there are {len(optics)} groups: add the column.")
+        group = np.full(len(table), groups.index[0])
+    else:
+        group = table["rlnOpticsGroup"].to_numpy()
+    places = groups.index.get_indexer(pd.Index(group))
+    if (places < 0).any():
+        row = int(np.flatnonzero(places < 0)[0])
+        raise InputError(f"{source}, row {row + 1}: rlnOpticsGroup {group[row]} is not in data_optics: mend one of them.")
+    added = {label: groups[label].to_numpy()[places] for label in groups.columns if label not in table}
+    return table.assign(rlnOpticsGroup=group, **added)
+
+
+def _refuse_unsupported(rows: pd.DataFrame, source: Path) -> None:
+    names = rows["rlnImageName"].astype(str)
+    volumes = {"rlnCtfImage", "rlnCoordinateZ"} <= set(rows.columns) and not names.head(100).str.contains("@").any()
+    if volumes or ("rlnImageDimensionality" in rows and (rows["rlnImageDimensionality"] == 3).any()):
+        raise InputError(f"{source} holds subtomograms (3-D images); expected 2-D images: extract 2-D particles.")
+    for label, what in _TREATED.items():
+        if label in rows and (pd.to_numeric(rows[label], errors="coerce") == 1).any():
+            raise InputError(f"{source}: the images are already {what} ({label}); expected raw ones: extract them again.")
+
+
+def _image_names(names: pd.Series, source: Path, datadir: str | Path | None) -> tuple[pd.Categorical, np.ndarray]:
+    """Stacks and 0-based image numbers of `000001@stack` names; a name without a number is a single image."""
+    parts = names.astype(str).str.rpartition("@")
+    number = pd.to_numeric(parts[0].replace("", "1"), errors="coerce")
+    bad = np.flatnonzero(number.isna() | (number < 1) | (parts[2] == "") | (parts[2] == "nan"))
+    if len(bad):
+        raise InputError(
+            f"{source}, row {bad[0] + 1}: rlnImageName is {names.iloc[bad[0]]!r}; expected 000001@stack.mrcs: mend it."
+        )
+    stacks = pd.Categorical(parts[2])
+    paths = [str(locate(str(name), source, datadir)) for name in stacks.categories]
+    # Two spellings of one path are one stack.
+    unique, code = np.unique(np.array(paths, dtype=object), return_inverse=True)
+    files = pd.Categorical.from_codes(code[stacks.codes], pd.Index(unique, dtype=object))
+    return files, (number.to_numpy() - 1).astype(np.int32)
+
+
+def _values(rows: pd.DataFrame, label: str, source: Path) -> np.ndarray:
+    values = pd.to_numeric(rows[label], errors="coerce").to_numpy(dtype=float)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise InputError(
+            f"{source}, row {bad[0] + 1}: {label} is {rows[label].iloc[bad[0]]!r}; expected a number: mend the row."
+        )
+    return values
+
+
+def _pixel_size(rows: pd.DataFrame, source: Path) -> np.ndarray | None:
+    if "rlnImagePixelSize" in rows:
+        return _values(rows, "rlnImagePixelSize", source)
+    if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(rows.columns):
+        magnification = _values(rows, "rlnMagnification", source)
+        if (magnification <= 0).any():
+            row = int(np.flatnonzero(magnification <= 0)[0])
+            raise InputError(f"{source}, row {row + 1}: rlnMagnification is {magnification[row]:g}; expected above 0.")
+        # Detector pixels are in µm.
+        return _values(rows, "rlnDetectorPixelSize", source) * 1e4 / magnification
+    return _values(rows, "rlnPixelSize", source) if "rlnPixelSize" in rows else None
+
+
+def _find_poses(found: Found, rows: pd.DataFrame) -> None:
+    if not set(ANGLES) <= set(rows.columns):
+        return
+    degrees = np.stack([_values(rows, label, found.source) for label in ANGLES], -1)
+    found.rotation = matrix_from_euler(torch.from_numpy(degrees)).float().numpy()
+    for axis in "XY":
+        angst, pixels = f"rlnOrigin{axis}Angst", f"rlnOrigin{axis}"
+        if angst in rows:
+            found.columns[f"shift_{axis.lower()}"] = -_values(rows, angst, found.source)
+        elif pixels in rows:
+            found.columns[f"shift_{axis.lower()}"] = -_values(rows, pixels, found.source)
+            found.shift_in_pixels = True
+
+
+def _compact(column: pd.Series) -> pd.Series:
+    """Repeated strings stored once."""
+    return column.astype("category") if column.dtype == object else column
