@@ -72,7 +72,7 @@ def pose_errors(estimated: Pose, true: Pose, pixel_size: float, group: Tensor | 
     """Errors of the first hypothesis of N particles, after one global rotation, hand and translation.
 
     A map moved by −u has shifts that differ by `(R u)_xy`; that u is taken out by robust least squares.
-    group: (G, 3, 3), the point group of the true map. pixel_size in Å. Raises InputError for unequal numbers of particles.
+    group: (G, 3, 3), the point group of the true map. pixel_size in Å. Raises InputError for unequal numbers.
     """
     alignment = align_poses(estimated.best_rotation, true.best_rotation, group)
     aligned = alignment.apply(estimated.best_rotation)
