@@ -26,6 +26,15 @@ def slice_grid_with_gradient(grid: Tensor, rotations: Tensor, k: Tensor) -> tupl
     _check_reach(k, grid.shape[2] - 1)
     if grid.device.type == "cpu":
         return _kernels.gather_gradient(grid, rotations, k)
+    return _gather_gradient(grid, rotations, k)
+
+
+def _gather(grid: Tensor, rotations: Tensor, k: Tensor) -> Tensor:
+    index, factor, flip = _corners(grid.shape, slice_points(rotations, k))
+    return (_conjugate_where(grid.flatten()[index], flip) * factor.prod(-1)).sum(-1)
+
+
+def _gather_gradient(grid: Tensor, rotations: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     index, factor, flip = _corners(grid.shape, slice_points(rotations, k))
     corner = _conjugate_where(grid.flatten()[index], flip)
     weight, slope = factor.prod(-1), _slopes(factor, flip)
@@ -40,6 +49,10 @@ def insert_slices(values: Tensor, weights: Tensor, rotations: Tensor, k: Tensor,
     _check_reach(k, extent)
     if values.device.type == "cpu":
         return _kernels.scatter(values, weights, rotations, k, extent)
+    return _scatter(values, weights, rotations, k, extent)
+
+
+def _scatter(values: Tensor, weights: Tensor, rotations: Tensor, k: Tensor, extent: int) -> tuple[Tensor, Tensor]:
     shape = (2 * extent + 1, 2 * extent + 1, extent + 1)
     index, factor, flip = _corners(torch.Size(shape), slice_points(rotations, k))
     corner_weight = factor.prod(-1)
@@ -95,8 +108,7 @@ class _Slice(torch.autograd.Function):
         ctx.save_for_backward(grid, rotations, k)
         if grid.device.type == "cpu":
             return _kernels.gather(grid.detach(), rotations.detach(), k)
-        index, factor, flip = _corners(grid.shape, slice_points(rotations, k))
-        return (_conjugate_where(grid.flatten()[index], flip) * factor.prod(-1)).sum(-1)
+        return _gather(grid, rotations, k)
 
     @staticmethod
     def backward(ctx, *upstream: Tensor):
