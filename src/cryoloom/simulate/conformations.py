@@ -1,0 +1,123 @@
+"""The volumes that particles are drawn from: one, several conformations, the frames of a trajectory, or a phantom's opening."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from torch import Tensor
+
+from cryoloom.data.structure import (
+    centre_of_mass,
+    is_structure,
+    read_structure,
+    read_trajectory,
+    superposed,
+    with_positions,
+)
+from cryoloom.errors import InputError
+from cryoloom.simulate.density import density_from_map, density_from_structure
+from cryoloom.simulate.phantom import phantom
+
+PHANTOM = "phantom"
+_MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".mrc.gz", ".map.gz")
+
+
+@dataclass(frozen=True)
+class Conformations:
+    """K volumes in the order of a coordinate from 0 to 1; `volume(i)` renders (D, D, D) when asked, so that many fit."""
+
+    names: tuple[str, ...]
+    volume: Callable[[int], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def coordinate(self, i: int) -> float:
+        """Where conformation i lies on the way from the first (0) to the last (1)."""
+        return i / max(len(self) - 1, 1)
+
+    @classmethod
+    def of_volumes(cls, volumes: Sequence[Tensor], names: Sequence[str] | None = None) -> "Conformations":
+        """Conformations of volumes (D, D, D) in memory."""
+        names = names or [f"conformation_{i}" for i in range(len(volumes))]
+        return cls(tuple(names), lambda i: volumes[i])
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user named: structures or maps, or the word phantom, and how to read them."""
+
+    structures: tuple[Path, ...]
+    chain: str | None = None
+    trajectory: Path | None = None
+    stride: int = 1
+    states: int = 1
+    superpose: bool = False
+    blur: float = 20.0
+
+
+def conformations_of(source: Source, box: int, pixel_size: float) -> Conformations:
+    """The conformations of a source on a grid; raises InputError for files that cannot be used or do not fit the box."""
+    names = source.structures
+    if not names:
+        raise InputError("no STRUCTURE was given: give .pdb, .cif or .mrc files, or the word phantom.")
+    if any(str(name) == PHANTOM for name in names):
+        return _of_phantom(source, box, pixel_size)
+    if source.trajectory is not None:
+        return _of_trajectory(source, box, pixel_size)
+    labels = tuple(name.name for name in names)
+    maps = [name for name in names if name.name.lower().endswith(_MAP_SUFFIXES)]
+    if len(maps) == len(names):
+        return Conformations(labels, lambda i: density_from_map(names[i], box, pixel_size))
+    unknown = [name for name in names if name not in maps and not is_structure(name)]
+    if unknown:
+        raise InputError(f"{unknown[0]} is no STRUCTURE: expected .pdb, .cif, .mrc (gz too), or the word phantom.")
+    if maps:
+        raise InputError(f"{maps[0]} is a map and other STRUCTUREs are atoms: their grey values differ, give one kind.")
+    molecules = [read_structure(name, source.chain) for name in names]
+    if source.superpose:
+        molecules = [molecules[0], *(superposed(molecule, molecules[0]) for molecule in molecules[1:])]
+    # One centre for all: what does not move between conformations stays where it is.
+    centre = np.mean([centre_of_mass(molecule) for molecule in molecules], axis=0)
+
+    def volume(i: int) -> Tensor:
+        try:
+            return density_from_structure(molecules[i], box, pixel_size, source.blur, centre)
+        except InputError as error:
+            hint = "" if len(names) == 1 else " Structures in different frames of reference need --superpose."
+            raise InputError(f"{error}{hint}") from error
+
+    return Conformations(labels, volume)
+
+
+def _of_phantom(source: Source, box: int, pixel_size: float) -> Conformations:
+    if len(source.structures) > 1 or source.trajectory is not None:
+        raise InputError("phantom stands alone: give it without other STRUCTUREs; --states N makes it open in N steps.")
+    if source.states < 1:
+        raise InputError(f"states is {source.states}: expected at least 1.")
+    openings = np.linspace(0, 1, source.states) if source.states > 1 else np.zeros(1)
+    names = tuple(f"phantom, opening {opening:.3f}" for opening in openings)
+    return Conformations(names, lambda i: phantom(box, pixel_size, float(openings[i])))
+
+
+def _of_trajectory(source: Source, box: int, pixel_size: float) -> Conformations:
+    if len(source.structures) != 1 or source.trajectory is None:
+        raise InputError(f"a trajectory needs one STRUCTURE as its topology: {len(source.structures)} were given.")
+    if source.stride < 1:
+        raise InputError(f"stride is {source.stride}: expected at least 1.")
+    topology, path = source.structures[0], source.trajectory
+    molecule, xyz = read_trajectory(topology, path, source.stride, source.chain)
+    centre = np.mean([_mass_centre(molecule, frame) for frame in xyz], axis=0)
+    names = tuple(f"{path.name}, frame {i * source.stride + 1}" for i in range(len(xyz)))
+
+    def volume(i: int) -> Tensor:
+        return density_from_structure(with_positions(molecule, xyz[i]), box, pixel_size, source.blur, centre)
+
+    return Conformations(names, volume)
+
+
+def _mass_centre(molecule: gemmi.Structure, xyz: np.ndarray) -> np.ndarray:
+    weights = np.array([site.atom.element.weight * site.atom.occ for site in molecule[0].all()])
+    return weights @ xyz / weights.sum()

@@ -1,0 +1,136 @@
+"""A simulated data set on disk: particles as a microscope would give them, and beside them the truth."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from cryoloom import __version__
+from cryoloom.data.assemble import Found, assemble
+from cryoloom.data.files import replacing
+from cryoloom.data.mrc import write_volume
+from cryoloom.data.particles import Particles
+from cryoloom.data.star_out import write_star
+from cryoloom.errors import InputError
+from cryoloom.simulate.conformations import Conformations
+from cryoloom.simulate.draws import Draws, draw, generators
+from cryoloom.simulate.images import Imager
+from cryoloom.simulate.noise import noise_spectrum
+from cryoloom.simulate.settings import SNR_DEFINITION, Simulation
+
+Progress = Callable[[str, int, int], None]
+
+
+def simulate_particles(
+    volumes: Conformations | Sequence[Tensor],
+    settings: Simulation,
+    output: Path,
+    *,
+    describe: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Simulate particles of `volumes`, each (D, D, D), into the folder `output` and return the paths written.
+
+    particles.mrcs, particles.star (CTF, no poses), truth/volume.mrc or truth/conformations/*.mrc, truth/particles.star
+    (poses, conformations) and truth/truth.json. particles.star comes last: where it is, the set is whole. describe: further
+    entries of truth.json. progress: called with (what is done, how many more, of how many). Raises InputError.
+    """
+    conformations = volumes if isinstance(volumes, Conformations) else Conformations.of_volumes(volumes)
+    streams = generators(settings.seed)
+    draws = draw(settings, conformations, streams)
+    spectrum = noise_spectrum(settings)
+    tell = progress or (lambda what, more, of: None)
+    _clear(output)
+    imager = Imager(settings, conformations, draws)
+    volume_paths = _write_volumes(conformations, settings, output / "truth", tell)
+    signal = imager.signal_variance(lambda more: tell("measuring the signal", more, settings.n))
+    if signal <= 0:
+        raise InputError("the images are empty: the STRUCTURE has no density in the box.")
+    noise = 0.0 if math.isinf(settings.snr) else signal / settings.snr
+    stack = output / "particles.mrcs"
+    imager.write(
+        stack, math.sqrt(noise), spectrum, streams["noise"], lambda more: tell("imaging", more, settings.n)
+    )
+    particles = _table(settings, draws, output)
+    truth = output / "truth" / "particles.star"
+    write_star(truth, particles, draws.pose, _conformation_columns(conformations, draws))
+    facts = output / "truth" / "truth.json"
+    measured = {"signal_variance": signal, "noise_variance": noise, "noise_spectrum": spectrum.tolist() if noise else []}
+    _write_facts(facts, settings, conformations, volume_paths, measured | (describe or {}))
+    star = output / "particles.star"
+    write_star(star, particles)
+    return [star, stack, truth, facts, *volume_paths]
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier simulation left there, its particles.star first."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file: give a folder to write the particles to.")
+    for name in ("particles.star", "particles.mrcs", "truth/particles.star", "truth/truth.json", "truth/volume.mrc"):
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / "truth" / "conformations", ignore_errors=True)
+    (output / "truth").mkdir(parents=True, exist_ok=True)
+
+
+def _write_volumes(conformations: Conformations, settings: Simulation, truth: Path, tell: Progress) -> list[Path]:
+    k = len(conformations)
+    paths = [truth / "volume.mrc"]
+    if k > 1:
+        (truth / "conformations").mkdir(parents=True)
+        paths = [truth / "conformations" / f"{i:03d}.mrc" for i in range(k)]
+    for i, path in enumerate(paths):
+        volume = conformations.volume(i)
+        if tuple(volume.shape) != (settings.box,) * 3:
+            raise InputError(f"conformation {i} has {tuple(volume.shape)} voxels: expected a cube of {settings.box}.")
+        write_volume(path, volume, settings.pixel_size)
+        tell("rendering the molecule", 1, k)
+    return paths
+
+
+def _table(settings: Simulation, draws: Draws, output: Path) -> Particles:
+    n = settings.n
+    stack = str((output / "particles.mrcs").absolute())
+    columns: dict[str, Any] = {
+        "image_file": pd.Categorical.from_codes(np.zeros(n, dtype=int), categories=[stack]),
+        "image_index": np.arange(n),
+    }
+    if draws.ctf is not None:
+        columns |= {name: value.numpy() for name, value in draws.ctf._asdict().items()}
+    if draws.movie is not None and draws.frame is not None:
+        width = len(str(settings.movies))
+        names = np.array([f"movie_{i + 1:0{width}d}" for i in range(settings.movies or 0)], dtype=object)
+        columns["movie_id"] = columns["micrograph_name"] = names[draws.movie.numpy()]
+        columns["frame"] = draws.frame.numpy()
+    return assemble(Found(output / "particles.star", n, columns, box=settings.box, pixel_size=settings.pixel_size))
+
+
+def _conformation_columns(conformations: Conformations, draws: Draws) -> dict[str, Any]:
+    coordinates = np.array([conformations.coordinate(i) for i in range(len(conformations))])
+    index = draws.conformation.numpy()
+    return {"conformation": index, "conformation_coordinate": coordinates[index]}
+
+
+def _write_facts(
+    path: Path, settings: Simulation, conformations: Conformations, volumes: list[Path], more: dict[str, Any]
+) -> None:
+    listed = [
+        {"index": i, "name": name, "coordinate": conformations.coordinate(i), "file": str(volume.relative_to(path.parent))}
+        for i, (name, volume) in enumerate(zip(conformations.names, volumes, strict=True))
+    ]
+    facts = {
+        "structure": conformations.names[0] if len(listed) == 1 else [entry["name"] for entry in listed],
+        "snr": settings.plain()["snr"],
+        "snr_definition": SNR_DEFINITION,
+        "seed": settings.seed,
+        "settings": settings.plain(),
+        "conformations": listed,
+        "cryoloom": __version__,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts | more, indent=1, allow_nan=False) + "\n")
