@@ -22,7 +22,7 @@ _STACKS_CHECKED = 2000
 class Found:
     """What a reader found in `source`: canonical columns (each (N,) or one value), extra columns, poses, optics.
 
-    box, pixel_size (Å): one value or (N,), None where the file is silent. labels: the file's names of canonical columns.
+    box, pixel_size (Å): one value or (N,), None where the file is silent. labels: the file's names of our columns.
     shift_in_pixels: shift_x and shift_y are still to be multiplied by the pixel size.
     """
 
@@ -45,8 +45,8 @@ class Found:
 def assemble(found: Found, *, require_images: bool = False) -> Particles:
     """Check what a reader found and make it `Particles` at the box of the file.
 
-    Raises InputError, naming file, row and column: incomplete CTF, broken numbers, mixed or missing pixel sizes or boxes,
-    stacks that are too short or of another size, and, with `require_images`, stacks that are missing.
+    Raises InputError, naming file, row and column: incomplete CTF, broken numbers, mixed or missing pixel sizes or
+    boxes, stacks that are too short or of another size, and, with `require_images`, stacks that are missing.
     """
     if found.n == 0:
         raise InputError(f"{found.source} holds no particles: expected at least one row.")
@@ -97,10 +97,10 @@ def _check_numbers(found: Found) -> None:
     for name in set(found.columns) & (set(DEFAULTS) - set(_NEEDED_FOR_CTF)):
         row = _first_bad(found.columns[name], found.n)
         if row is not None:
-            raise InputError(f"{found.source}, row {row + 1}: {found.label(name)} is not a number: mend or remove the row.")
+            raise InputError(f"{found.source}, row {row + 1}: {found.label(name)} is not a number: mend the row.")
     if found.rotation is not None and not np.isfinite(found.rotation).all():
         row = int(np.flatnonzero(~np.isfinite(found.rotation).all(axis=(1, 2)))[0])
-        raise InputError(f"{found.source}, row {row + 1}: the angles of the pose are not numbers: mend or remove the row.")
+        raise InputError(f"{found.source}, row {row + 1}: the angles of the pose are not numbers: mend it.")
 
 
 def _check_ctf(found: Found) -> None:
@@ -144,7 +144,7 @@ def _single(found: Found, value: Any, what: str, unit: str) -> float:
             "select one group or rescale them."
         )
     if not len(values) or not np.isfinite(values[0]) or values[0] <= 0:
-        raise InputError(f"{found.source}: the {what} is {values[:1]} {unit}; expected a positive number: mend the file.")
+        raise InputError(f"{found.source}: the {what} is {values[:1]} {unit}; expected a positive one: mend the file.")
     return float(values[0])
 
 
@@ -187,5 +187,5 @@ def _check_shape(found: Found, stack: Stack, first: Stack | None) -> None:
     stated = None if found.box is None else np.unique(np.asarray(found.box))
     if stated is not None and len(stated) == 1 and stated[0] != nx:
         raise InputError(
-            f"{found.source} says the box is {stated[0]:g}, but {stack.path} holds images of {nx}x{nx}: mend one of them."
+            f"{found.source} says the box is {stated[0]:g}, but {stack.path} holds images of {nx}x{nx}: mend one."
         )

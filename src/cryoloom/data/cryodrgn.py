@@ -1,7 +1,7 @@
 """cryoDRGN's pickles: pose.pkl, ctf.pkl, ind.pkl, read without running what a pickle could contain.
 
-Its rotations are ours, x_image = R x_volume; its translations are rlnOrigin in fractions of the box: the negative of our
-shift. Its CTF rows are box, Å/px, defocus U, V (Å), angle (deg), kV, Cs (mm), amplitude contrast, phase shift (deg).
+Its rotations are ours, x_image = R x_volume; its translations are rlnOrigin in fractions of the box, the negative of
+our shift. A CTF row is box, Å/px, defocus U, V (Å), angle (deg), kV, Cs (mm), amplitude contrast, phase (deg).
 """
 
 import pickle
@@ -15,9 +15,17 @@ from cryoloom.data.files import existing, replacing
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 
-_CTF_COLUMNS = (
-    "box pixel_size defocus_u defocus_v defocus_angle voltage_kv cs_mm amplitude_contrast phase_shift".split()
-)
+_CTF_COLUMNS = [
+    "box",
+    "pixel_size",
+    "defocus_u",
+    "defocus_v",
+    "defocus_angle",
+    "voltage_kv",
+    "cs_mm",
+    "amplitude_contrast",
+    "phase_shift",
+]
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -51,7 +59,7 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (N, 3, 3), x_image = R x_volume, and translations (N, 2) in fractions of the box (zero where absent)."""
+    """Rotations (N, 3, 3), x_image = R x_volume, and translations (N, 2) in fractions of the box, zero where absent."""
     loaded = read_pickle(path)
     rotation, *rest = loaded if isinstance(loaded, tuple | list) else (loaded,)
     rotation = np.asarray(rotation)
@@ -61,12 +69,12 @@ def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path} holds arrays {shapes}; expected rotations (N, 3, 3) and translations (N, 2).")
     finite = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translation).all(axis=1)
     if not finite.all():
-        raise InputError(f"{path}, row {int(np.flatnonzero(~finite)[0]) + 1}: the pose is not a number: remove the row.")
+        raise InputError(f"{path}, row {int(np.flatnonzero(~finite)[0]) + 1}: the pose is no number: remove the row.")
     return rotation.astype(np.float32), translation.astype(np.float32)
 
 
 def read_ctf_pickle(path: str | Path) -> dict[str, np.ndarray]:
-    """CTF columns (N,) of a ctf.pkl by canonical name, with the `box` (px) and `pixel_size` (Å) it was made for."""
+    """CTF columns (N,) of a ctf.pkl by canonical name, and the `box` (px) and `pixel_size` (Å) it is for."""
     table = np.asarray(read_pickle(path))
     if table.ndim != 2 or table.shape[1] not in (8, 9):
         raise InputError(f"{path} holds an array {table.shape}; expected (N, 9): box, Å/px, defocus, kV, Cs, w, phase.")
@@ -94,7 +102,7 @@ def _dump(path: Path, value: Any) -> None:
 
 
 def write_pickles(folder: str | Path, particles: Particles) -> list[Path]:
-    """Write pose.pkl and ctf.pkl, where the particles have them, and ind.pkl (`source_row`) into `folder`; the paths."""
+    """Write pose.pkl and ctf.pkl into `folder`, as far as the particles have poses and CTF; the paths written."""
     folder, written = Path(folder), []
     size = particles.source_box * particles.source_pixel_size
     if particles.has_poses:
@@ -106,5 +114,4 @@ def write_pickles(folder: str | Path, particles: Particles) -> list[Path]:
         sizes = torch.tensor([particles.source_box, particles.source_pixel_size]).expand(len(table), 2).numpy()
         _dump(folder / "ctf.pkl", np.concatenate([sizes.astype(np.float32), table], 1))
         written.append(folder / "ctf.pkl")
-    _dump(folder / "ind.pkl", particles.table["source_row"].to_numpy())
-    return [*written, folder / "ind.pkl"]
+    return written

@@ -1,7 +1,8 @@
 """cryoSPARC's .cs tables: numpy records, joined by uid with their passthrough files.
 
-Conventions that end here: `alignments3D/pose` is an axis-angle vector with R = exp(pose)ᵀ; `alignments3D/shift` is rlnOrigin
-in pixels of `alignments3D/psize_A`, so the negative of our shift; angles in radians; splits 0 and 1 are half-sets 1 and 2.
+Conventions that end here: `alignments3D/pose` is an axis-angle vector with R = exp(pose)ᵀ; `alignments3D/shift` is
+rlnOrigin in pixels of `alignments3D/psize_A`, so the negative of our shift; angles are in radians; splits 0 and 1 are
+half-sets 1 and 2.
 """
 
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import roma
 import torch
-from numpy.lib import recfunctions
 
 from cryoloom.data.assemble import Found
-from cryoloom.data.files import existing, locate, replacing
+from cryoloom.data.files import existing, locate, relative_name, replacing
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.physics.so3 import matrix_from_rotvec
@@ -56,7 +57,7 @@ def _join(fields: dict[str, np.ndarray], source: Path, given: Path | None) -> di
     for path in _passthroughs(source, given):
         other = _fields(read_cs(path))
         if "uid" not in other or "uid" not in fields:
-            raise InputError(f"{path}: no uid field to match it with {source.name}; expected cryoSPARC's own passthrough.")
+            raise InputError(f"{path}: no uid to match it with {source.name}; expected cryoSPARC's own passthrough.")
         order = np.argsort(other["uid"], kind="stable")
         places = np.searchsorted(other["uid"], fields["uid"], sorter=order).clip(max=max(len(order) - 1, 0))
         rows = order[places] if len(order) else np.zeros(0, dtype=int)
@@ -88,7 +89,7 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
     found.columns["image_index"] = fields["blob/idx"]
     found.columns |= {column: fields[label] for column, label in _PLAIN.items() if label in fields}
     found.columns |= {column: np.rad2deg(fields[label]) for column, label in _RADIANS.items() if label in fields}
-    found.box = fields["blob/shape"] if "blob/shape" in fields else None
+    found.box = fields.get("blob/shape")
     found.pixel_size = fields.get("blob/psize_A")
     if "ctf/exp_group_id" in fields:
         found.columns["optics_group"] = np.unique(fields["ctf/exp_group_id"], return_inverse=True)[1] + 1
@@ -122,26 +123,24 @@ def _find_poses(found: Found, fields: dict[str, np.ndarray]) -> None:
 
 def write_cs(path: str | Path, particles: Particles) -> None:
     """Write particles as a .cs table with blob, ctf and alignments3D groups, as far as they are known."""
-    import roma
-
     path, table, n = Path(path), particles.table, len(particles)
     names = _relative_names(particles, path.parent)
-    uid = table["uid"].to_numpy() if "uid" in table else np.arange(1, n + 1)
+    uid = particles.column("uid") if "uid" in table else np.arange(1, n + 1)
     columns: dict[str, Any] = {"uid": uid.astype(np.uint64)}
     columns["blob/path"] = np.char.encode(names.astype(str), "utf-8")
-    columns["blob/idx"] = table["image_index"].to_numpy().astype(np.uint32)
+    columns["blob/idx"] = particles.column("image_index").astype(np.uint32)
     columns["blob/shape"] = np.full((n, 2), particles.source_box, dtype=np.uint32)
     columns["blob/psize_A"] = np.full(n, particles.source_pixel_size, dtype=np.float32)
-    columns["blob/sign"] = (table["blob/sign"].to_numpy() if "blob/sign" in table else np.ones(n)).astype(np.float32)
+    columns["blob/sign"] = (particles.column("blob/sign") if "blob/sign" in table else np.ones(n)).astype(np.float32)
     if particles.has_ctf:
         columns["ctf/type"] = np.full(n, b"imported")
-        columns["ctf/exp_group_id"] = table["optics_group"].to_numpy().astype(np.uint32)
-        columns |= {label: table[name].to_numpy(dtype=np.float32) for name, label in _PLAIN.items()}
-        columns |= {label: np.deg2rad(table[name].to_numpy(dtype=np.float32)) for name, label in _RADIANS.items()}
+        columns["ctf/exp_group_id"] = particles.column("optics_group").astype(np.uint32)
+        columns |= {label: particles.column(name) for name, label in _PLAIN.items()}
+        columns |= {label: np.deg2rad(particles.column(name)) for name, label in _RADIANS.items()}
     if particles.has_poses:
         pose = particles.poses()
         vectors = roma.rotmat_to_rotvec(pose.best_rotation.double().transpose(-1, -2))
-        columns["alignments3D/split"] = (table["half_set"].to_numpy().clip(min=1) - 1).astype(np.uint32)
+        columns["alignments3D/split"] = (particles.column("half_set").clip(min=1) - 1).astype(np.uint32)
         columns["alignments3D/shift"] = (-pose.best_shift / particles.source_pixel_size).numpy()
         columns["alignments3D/pose"] = vectors.float().numpy()
         columns["alignments3D/psize_A"] = columns["blob/psize_A"]
@@ -153,8 +152,6 @@ def write_cs(path: str | Path, particles: Particles) -> None:
 
 
 def _relative_names(particles: Particles, folder: Path) -> np.ndarray:
-    from cryoloom.data.star_out import relative_name
-
     files = particles.table["image_file"].cat
     names = np.array([relative_name(str(name), folder) for name in files.categories], dtype=object)
     return names[files.codes.to_numpy()]

@@ -38,6 +38,12 @@ def existing(path: str | Path, what: str = "file") -> Path:
     return path
 
 
+def relative_name(name: str, folder: Path) -> str:
+    """A stack's name as seen from `folder` where it lies in or near it, else the absolute path."""
+    relative = os.path.relpath(name, folder.absolute())
+    return relative if relative.count("..") <= 4 else name
+
+
 def locate(name: str, source: Path, datadir: str | Path | None = None) -> Path:
     """Absolute path of the stack that `source` calls `name`.
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pandas.util import hash_pandas_object
 from torch import Tensor
 
 from cryoloom.data.mrc import read_stack
@@ -73,7 +72,7 @@ class Particles:
     @property
     def has_ctf(self) -> bool:
         """Whether every particle has a CTF."""
-        return len(self) > 0 and not bool(self.table["defocus_u"].isna().any())
+        return len(self) > 0 and bool(np.isfinite(self.column("defocus_u")).all())
 
     @property
     def has_poses(self) -> bool:
@@ -84,6 +83,10 @@ class Particles:
     def has_images(self) -> bool:
         """Whether every stack that the table names exists."""
         return not self.missing_files()
+
+    def column(self, name: str) -> np.ndarray:
+        """Values (N,) of a column of the table."""
+        return np.asarray(self.table[name])
 
     def files(self) -> list[str]:
         """Stacks that the table names, each once."""
@@ -102,10 +105,10 @@ class Particles:
         return everything if index is None else np.atleast_1d(everything[index])
 
     def images(self, index: Index = None) -> Tensor:
-        """Images (b, box, box), float32, grey values as on disk, resampled to the working box; InputError if missing."""
+        """Images (b, box, box), float32, grey values as on disk, resampled to the working box; InputError if lost."""
         rows = self.rows(index)
         codes = self.table["image_file"].cat.codes.to_numpy()[rows]
-        within = self.table["image_index"].to_numpy()[rows]
+        within = self.column("image_index")[rows]
         out = np.empty((len(rows), self.source_box, self.source_box), dtype=np.float32)
         # Each file once and front to back: the disk reads ahead.
         order = np.lexsort((within, codes))
@@ -136,7 +139,7 @@ class Particles:
         if not self.has_ctf:
             raise InputError(f"{self.source} has no CTF (defocus) for its particles: give a file with CTF columns.")
         rows = self.rows(index)
-        return CTFParameters(*(torch.from_numpy(self.table[name].to_numpy()[rows].copy()) for name in CTF_COLUMNS))
+        return CTFParameters(*(torch.from_numpy(self.column(name)[rows]) for name in CTF_COLUMNS))
 
     def poses(self, index: Index = None) -> Pose:
         """Poses (b, 1, 3, 3), (b, 1, 2) in Å; raises InputError naming the file where there are none."""
@@ -178,25 +181,26 @@ class Particles:
         return replace(self, box=box)
 
     def half_sets(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows of two halves: the file's own where every particle has one, else a seeded split that keeps movies whole."""
-        given = self.table["half_set"].to_numpy()
+        """Rows of two halves: the file's own if every particle has one, else a seeded split that keeps movies whole."""
+        given = self.column("half_set")
         if len(given) and set(np.unique(given)) == {1, 2}:
             first = torch.from_numpy(given == 1)
         else:
             group = self.table["movie_id"].cat.codes.to_numpy()
-            group = np.arange(len(self)) if len(self) == 0 or self._lacks_movies else group
+            group = group if self.has_movies else np.arange(len(self))
             names, member = np.unique(group, return_inverse=True)
             shuffled = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
             first = (shuffled < (len(names) + 1) // 2)[torch.from_numpy(member)]
         return torch.nonzero(first)[:, 0], torch.nonzero(~first)[:, 0]
 
     @property
-    def _lacks_movies(self) -> bool:
-        return bool((self.table["movie_id"] == "").any())
+    def has_movies(self) -> bool:
+        """Whether every particle belongs to a movie."""
+        return len(self) > 0 and not bool(np.asarray(self.table["movie_id"] == "").any())
 
     def movies(self) -> dict[str, np.ndarray]:
         """Rows of each movie in the order of its frames; raises InputError where particles belong to no movie."""
-        if self._lacks_movies:
+        if not self.has_movies:
             raise InputError(f"{self.source} has no movies: expected a movie_id column for every particle.")
         order = np.argsort(self.table["frame"].to_numpy(), kind="stable")
         movie = self.table["movie_id"].cat
@@ -204,11 +208,16 @@ class Particles:
         return {str(movie.categories[code]): order[codes == code] for code in np.unique(codes)}
 
     def fingerprint(self) -> str:
-        """SHA-256 over the table, the poses and the sizes of the stacks: changes when the input does, reads no image."""
+        """SHA-256 over table, poses and sizes of the stacks: changes when the input does, reads no image."""
         digest = hashlib.sha256(f"{self.source_box} {self.box} {self.source_pixel_size:.6g}".encode())
-        table = self.table.drop(columns="image_file")
-        digest.update(" ".join(map(str, table.columns)).encode())
-        digest.update(hash_pandas_object(table, index=False).to_numpy().tobytes())
+        for name in self.table.columns.drop(["image_file"]):
+            digest.update(str(name).encode())
+            values: Any = self.table[name]
+            if isinstance(values.dtype, pd.CategoricalDtype):
+                digest.update("\n".join(map(str, values.cat.categories)).encode())
+                values = values.cat.codes
+            plain = np.asarray(values)
+            digest.update(repr(plain.tolist()).encode() if plain.dtype == object else np.ascontiguousarray(plain).data)
         if self.rotation is not None:
             digest.update(np.ascontiguousarray(self.rotation).tobytes())
         for name in self.files():

@@ -35,10 +35,10 @@ def read_particles(
 ) -> Particles:
     """Particles of a RELION .star, cryoSPARC .cs, .mrcs stack (.gz, .bz2) or .txt list of stacks.
 
-    datadir: folder of the stacks. ctf, poses: files that give or replace CTF and poses, cryoDRGN .pkl or any particle file
-    with the same rows; for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to keep. limit:
-    at most this many, from the front. box: working box, even. pixel_size: Å, overrides the file. require_images: stacks must
-    exist. Raises InputError for whatever cannot be used as it is.
+    datadir: folder of the stacks. ctf, poses: files that give or replace CTF and poses, cryoDRGN .pkl or any particle
+    file with the same rows; for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to
+    keep. limit: at most this many, from the front. box: working box, even. pixel_size: Å, overrides the file.
+    require_images: stacks must exist. Raises InputError for whatever cannot be used as it is.
     """
     source = existing(path, "particle file")
     passthrough = Path(ctf) if ctf is not None and _kind(source) == ".cs" and _kind(Path(ctf)) == ".cs" else None
@@ -82,7 +82,7 @@ def _find(source: Path, datadir: str | Path | None, passthrough: Path | None = N
         stacks = [locate(name, source, datadir) for name in names]
         for line, stack in enumerate(stacks, 1):
             if not stack.is_file():
-                raise InputError(f"{source}, line {line}: the stack {stack} does not exist; give its folder as datadir.")
+                raise InputError(f"{source}, line {line}: {stack} does not exist; give its folder as datadir.")
         if not stacks:
             raise InputError(f"{source} names no stack; expected one .mrcs file a line.")
         return _find_stacks(source, stacks)

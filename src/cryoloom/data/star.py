@@ -1,4 +1,4 @@
-"""RELION's STAR files, read: versions 3.0, 3.1, 4 and 5, and the dialects of Scipion, Warp, cisTEM and hand-written files.
+"""RELION's STAR files, read: versions 3.0, 3.1, 4 and 5, and the dialects of Scipion, Warp and hand-written files.
 
 Conventions that end here: rlnOriginXAngst is the negative of our shift; rlnOriginX is the same in pixels; angles become
 matrices; image numbers start at 1; Warp writes dose weights as negative B-factors, RELION as positive ones.
@@ -8,6 +8,7 @@ import gzip
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,15 @@ ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 # Labels whose meaning is held by canonical columns; every other label of a row is kept as it is.
 _CONSUMED = {*PLAIN.values(), *ANGLES, "rlnImageName", "rlnMicrographName", "movie_id", "half_set"}
 _CONSUMED |= {"rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginX", "rlnOriginY"}
-_TREATED = {"rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF", "rlnCtfDataArePhaseFlipped": "phase-flipped"}
+_TREATED = {
+    "rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF",
+    "rlnCtfDataArePhaseFlipped": "phase-flipped",
+}
 _STRINGS = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "rlnOddZernike", "rlnEvenZernike", "movie_id"]
 
 
 def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
-    """All loops and lists of a STAR file (gz too) as tables, by block name; raises InputError if it cannot be parsed."""
+    """All loops and lists of a STAR file (gz too) as tables by block name; raises InputError if it cannot be read."""
     path = existing(path, "STAR file")
     if path.suffix == ".gz":
         with tempfile.NamedTemporaryFile(suffix=".star") as copy:
@@ -62,7 +66,7 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
 def _parse(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
     try:
         blocks = starfile.read(path, always_dict=True, parse_as_string=_STRINGS)
-        tables = {name: _as_table(block) for name, block in blocks.items()}
+        tables = {str(name): _as_table(block) for name, block in blocks.items()}
     except Exception:
         # starfile raises whatever pandas and shlex raise; gemmi is strict and says where the file breaks the grammar.
         tables = _parse_strictly(path, shown)
@@ -88,6 +92,7 @@ def _parse_strictly(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
             f"{where}: the STAR file cannot be parsed ({reason[0] if reason else 'unreadable'}): mend the rows there."
         ) from error
     tables: dict[str, pd.DataFrame] = {}
+    block: Any
     for block in document:
         pairs: dict[str, list[str]] = {}
         for item in block:
@@ -100,16 +105,25 @@ def _parse_strictly(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
                 tables.setdefault(block.name.strip(), pd.DataFrame(columns))
         if pairs:
             tables.setdefault(block.name.strip(), pd.DataFrame(pairs))
-    return {name: table.apply(_numbers) for name, table in tables.items()}
+    return {name: _map_columns(table, _numbers) for name, table in tables.items()}
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def _map_columns(table: pd.DataFrame, function: Callable[[Any], Any]) -> pd.DataFrame:
+    return pd.DataFrame({name: function(table[name]) for name in table.columns}, index=table.index)
+
+
+def _numbers(column: Any) -> Any:
     if column.name in _STRINGS:
         return column
     try:
         return pd.to_numeric(column)
     except ValueError:
         return column
+
+
+def _as_numbers(values: Any) -> np.ndarray:
+    """Values as floats, NaN for what is no number."""
+    return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
 
 
 def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
@@ -140,7 +154,7 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
     found.pixel_size = _pixel_size(rows, source)
     _find_poses(found, rows)
     kept = [column for column in table.columns if column not in _CONSUMED]
-    found.extra = table[kept].apply(_compact) if kept else None
+    found.extra = _map_columns(table.loc[:, kept], _compact) if kept else None
     return found
 
 
@@ -153,33 +167,33 @@ def _with_optics(table: pd.DataFrame, optics: pd.DataFrame | None, source: Path)
         raise InputError(f"{source}: data_optics names an rlnOpticsGroup twice; expected each once: mend the table.")
     if "rlnOpticsGroup" not in table:
         if len(optics) > 1:
-            raise InputError(f"{source}: particles lack rlnOpticsGroup, but there are {len(optics)} groups: add the column.")
+            raise InputError(f"{source}: particles lack rlnOpticsGroup, but there are {len(optics)} groups: add it.")
         group = np.full(len(table), groups.index[0])
     else:
         group = table["rlnOpticsGroup"].to_numpy()
     places = groups.index.get_indexer(pd.Index(group))
     if (places < 0).any():
         row = int(np.flatnonzero(places < 0)[0])
-        raise InputError(f"{source}, row {row + 1}: rlnOpticsGroup {group[row]} is not in data_optics: mend one of them.")
+        raise InputError(f"{source}, row {row + 1}: rlnOpticsGroup {group[row]} is not in data_optics: mend one.")
     added = {label: groups[label].to_numpy()[places] for label in groups.columns if label not in table}
     return table.assign(rlnOpticsGroup=group, **added)
 
 
 def _refuse_unsupported(rows: pd.DataFrame, source: Path) -> None:
-    names = rows["rlnImageName"].astype(str)
-    volumes = {"rlnCtfImage", "rlnCoordinateZ"} <= set(rows.columns) and not names.head(100).str.contains("@").any()
-    if volumes or ("rlnImageDimensionality" in rows and (rows["rlnImageDimensionality"] == 3).any()):
+    numbered = any("@" in str(name) for name in rows["rlnImageName"].head(100))
+    volumes = {"rlnCtfImage", "rlnCoordinateZ"} <= set(rows.columns) and not numbered
+    if volumes or ("rlnImageDimensionality" in rows and (_as_numbers(rows["rlnImageDimensionality"]) == 3).any()):
         raise InputError(f"{source} holds subtomograms (3-D images); expected 2-D images: extract 2-D particles.")
     for label, what in _TREATED.items():
-        if label in rows and (pd.to_numeric(rows[label], errors="coerce") == 1).any():
-            raise InputError(f"{source}: the images are already {what} ({label}); expected raw ones: extract them again.")
+        if label in rows and (_as_numbers(rows[label]) == 1).any():
+            raise InputError(f"{source}: the images are already {what} ({label}); expected raw ones: extract again.")
 
 
-def _image_names(names: pd.Series, source: Path, datadir: str | Path | None) -> tuple[pd.Categorical, np.ndarray]:
+def _image_names(names: Any, source: Path, datadir: str | Path | None) -> tuple[pd.Categorical, np.ndarray]:
     """Stacks and 0-based image numbers of `000001@stack` names; a name without a number is a single image."""
     parts = names.astype(str).str.rpartition("@")
-    number = pd.to_numeric(parts[0].replace("", "1"), errors="coerce")
-    bad = np.flatnonzero(number.isna() | (number < 1) | (parts[2] == "") | (parts[2] == "nan"))
+    number = _as_numbers(parts[0].replace("", "1"))
+    bad = np.flatnonzero(~(number >= 1) | np.asarray((parts[2] == "") | (parts[2] == "nan")))
     if len(bad):
         raise InputError(
             f"{source}, row {bad[0] + 1}: rlnImageName is {names.iloc[bad[0]]!r}; expected 000001@stack.mrcs: mend it."
@@ -189,15 +203,15 @@ def _image_names(names: pd.Series, source: Path, datadir: str | Path | None) -> 
     # Two spellings of one path are one stack.
     unique, code = np.unique(np.array(paths, dtype=object), return_inverse=True)
     files = pd.Categorical.from_codes(code[stacks.codes], pd.Index(unique, dtype=object))
-    return files, (number.to_numpy() - 1).astype(np.int32)
+    return files, (number - 1).astype(np.int32)
 
 
 def _values(rows: pd.DataFrame, label: str, source: Path) -> np.ndarray:
-    values = pd.to_numeric(rows[label], errors="coerce").to_numpy(dtype=float)
+    values = _as_numbers(rows[label])
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise InputError(
-            f"{source}, row {bad[0] + 1}: {label} is {rows[label].iloc[bad[0]]!r}; expected a number: mend the row."
+            f"{source}, row {bad[0] + 1}: {label} is {rows[label].iloc[bad[0]]!r}; expected a number: mend it."
         )
     return values
 
@@ -229,6 +243,6 @@ def _find_poses(found: Found, rows: pd.DataFrame) -> None:
             found.shift_in_pixels = True
 
 
-def _compact(column: pd.Series) -> pd.Series:
+def _compact(column: Any) -> Any:
     """Repeated strings stored once."""
     return column.astype("category") if column.dtype == object else column

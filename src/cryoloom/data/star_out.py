@@ -1,17 +1,15 @@
 """RELION's STAR files, written: 3.1 with optics groups, re-importable by RELION and by us."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import starfile
-import torch
 from torch import Tensor
 
-from cryoloom.data.files import replacing
-from cryoloom.data.particles import CANONICAL, NAME_COLUMNS, Particles
+from cryoloom.data.files import relative_name, replacing
+from cryoloom.data.particles import CANONICAL, Particles
 from cryoloom.data.star import ANGLES, PLAIN
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import euler_from_matrix
@@ -20,12 +18,6 @@ _OPTICS = ("voltage_kv", "cs_mm", "amplitude_contrast")
 _PER_PARTICLE = ("defocus_u", "defocus_v", "defocus_angle", "phase_shift", "b_factor")
 # Their values stand in data_optics of what we write; a second copy on each row could contradict them.
 _MOVED = {"rlnDetectorPixelSize", "rlnMagnification", "rlnImagePixelSize", "rlnImageSize", "rlnPixelSize"}
-
-
-def relative_name(name: str, folder: Path) -> str:
-    """The stack's name as seen from `folder` where it lies in or near it, else the absolute path."""
-    relative = os.path.relpath(name, folder.absolute())
-    return relative if relative.count("..") <= 4 else name
 
 
 def write_star(
@@ -54,10 +46,9 @@ def write_star(
 
 def _optics(particles: Particles) -> tuple[np.ndarray, pd.DataFrame]:
     """Group of each particle and the optics table: the file's groups, split where particles of one differ."""
-    keys = particles.table[["optics_group", *_OPTICS]]
-    codes, firsts = pd.factorize(keys.groupby(list(keys.columns), dropna=False, sort=True).ngroup(), sort=True)
-    first = np.array([int(np.flatnonzero(codes == i)[0]) for i in range(len(firsts))])
-    split = keys["optics_group"].iloc[first].to_numpy()
+    keys = np.stack([particles.column(name) for name in ("optics_group", *_OPTICS)], -1).astype(np.float64)
+    _, first, codes = np.unique(np.nan_to_num(keys, nan=-1), axis=0, return_index=True, return_inverse=True)
+    split = particles.column("optics_group")[first]
     numbers = split if len(np.unique(split)) == len(split) else np.arange(1, len(split) + 1)
     optics = pd.DataFrame({"rlnOpticsGroup": numbers, "rlnOpticsGroupName": [f"opticsGroup{n}" for n in numbers]})
     source = particles.optics
@@ -66,7 +57,7 @@ def _optics(particles: Particles) -> tuple[np.ndarray, pd.DataFrame]:
         for label in kept.columns[kept.notna().all()]:
             optics[label] = kept[label]
     for name in _OPTICS:
-        values = keys[name].iloc[first].to_numpy()
+        values = particles.column(name)[first]
         if np.isfinite(values).all():
             optics[PLAIN[name]] = values
     optics["rlnImagePixelSize"] = np.float64(particles.source_pixel_size)
@@ -77,16 +68,16 @@ def _optics(particles: Particles) -> tuple[np.ndarray, pd.DataFrame]:
 
 
 def _rows(particles: Particles, folder: Path) -> dict[str, Any]:
-    table = particles.table
+    table, column = particles.table, particles.column
     files = table["image_file"].cat
     stacks = [relative_name(str(name), folder) for name in files.categories]
-    pairs = zip(table["image_index"].to_numpy(), files.codes.to_numpy(), strict=True)
+    pairs = zip(column("image_index"), files.codes.to_numpy(), strict=True)
     rows: dict[str, Any] = {"rlnImageName": [f"{index + 1:06d}@{stacks[code]}" for index, code in pairs]}
     for name, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "movie_id")):
-        if (table[name] != "").any():
-            rows[label] = table[name].astype(object)
-    if (table["movie_id"] != "").any():
-        rows["frame"] = table["frame"]
+        if (column(name) != "").any():
+            rows[label] = column(name)
+    if "movie_id" in rows:
+        rows["frame"] = column("frame")
     if particles.has_ctf:
         rows |= {PLAIN[name]: table[name] for name in _PER_PARTICLE}
     if particles.has_poses:
@@ -95,9 +86,9 @@ def _rows(particles: Particles, folder: Path) -> dict[str, Any]:
         rows |= {label: degrees[:, i].numpy() for i, label in enumerate(ANGLES)}
         # Adding zero turns −0 into 0.
         rows |= {f"rlnOrigin{axis}Angst": (0.0 - best.best_shift[:, i].double()).numpy() for i, axis in enumerate("XY")}
-    if (table["half_set"] != 0).any():
-        rows |= {"rlnRandomSubset": table["half_set"], "half_set": table["half_set"]}
+    if column("half_set").any():
+        rows |= {"rlnRandomSubset": column("half_set"), "half_set": column("half_set")}
     for name in table.columns:
         if name not in CANONICAL and name not in _MOVED and name not in rows:
-            rows[str(name)] = table[name]
+            rows[str(name)] = column(name)
     return rows

@@ -1,0 +1,78 @@
+"""`cryoloom export`: hand a run to RELION, cryoSPARC or cryoDRGN."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+from rich.console import Console
+
+from cryoloom.data import Particles, read_particles, write_star
+from cryoloom.data.cryodrgn import write_pickles
+from cryoloom.data.cryosparc import write_cs
+from cryoloom.data.files import replacing
+from cryoloom.errors import InputError
+
+World = Literal["relion", "cryosparc", "cryodrgn"]
+# What each world calls our maps; RELION's PostProcess finds the second half map by the name of the first.
+_MAPS: dict[World, dict[str, str]] = {
+    "relion": {
+        "volume.mrc": "run_class001.mrc",
+        "half_1.mrc": "run_half1_class001_unfil.mrc",
+        "half_2.mrc": "run_half2_class001_unfil.mrc",
+    },
+    "cryosparc": {
+        "volume.mrc": "volume_map.mrc",
+        "half_1.mrc": "volume_map_half_A.mrc",
+        "half_2.mrc": "volume_map_half_B.mrc",
+    },
+    "cryodrgn": {"volume.mrc": "volume.mrc", "half_1.mrc": "half_1.mrc", "half_2.mrc": "half_2.mrc"},
+}
+
+
+def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(name=["--output", "-o"])]) -> None:
+    """Write a run's particles and maps as another program reads them.
+
+    relion gives a RELION 3.1 STAR file and maps named for PostProcess; cryosparc a .cs table for Import Particle Stack;
+    cryodrgn pose.pkl and ctf.pkl with a STAR file of the images. Image stacks are not copied: the files point at them.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run, with particles.star and volumes/.
+    to
+        The program that is to read it: relion, cryosparc or cryodrgn.
+    output
+        Folder to write into; it is made if it does not exist.
+    """
+    star = run / "particles.star"
+    if not star.is_file():
+        raise InputError(f"{run} holds no particles.star; expected the folder of a finished run: check the name.")
+    output.mkdir(parents=True, exist_ok=True)
+    written = [*_write_particles(read_particles(star), to, output), *_copy_maps(run / "volumes", to, output)]
+    console = Console()
+    for path in written:
+        console.print(str(path), soft_wrap=True)
+
+
+def _write_particles(particles: Particles, to: World, output: Path) -> list[Path]:
+    if to == "cryosparc":
+        write_cs(output / "particles.cs", particles)
+        return [output / "particles.cs"]
+    write_star(output / "particles.star", particles)
+    pickles = write_pickles(output, particles) if to == "cryodrgn" else []
+    return [output / "particles.star", *pickles]
+
+
+def _copy_maps(volumes: Path, to: World, output: Path) -> list[Path]:
+    copied = []
+    for ours, theirs in _MAPS[to].items():
+        if (volumes / ours).is_file():
+            with replacing(output / theirs) as temporary:
+                shutil.copyfile(volumes / ours, temporary)
+            copied.append(output / theirs)
+    for path in sorted((volumes / "conformations").glob("*.mrc")):
+        with replacing(output / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+        copied.append(output / path.name)
+    return copied

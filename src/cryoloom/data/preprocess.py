@@ -1,0 +1,116 @@
+"""What every method does to images first: normalise, window, measure the noise, check the sign of the contrast.
+
+The sign. Our image formation is y = C · slice with C = −sin χ, so C = −w at zero frequency, and a white (positive)
+molecule gives an image that is dark at low frequency, as a microscope records it. RELION multiplies by +sin χ: its own
+projections with CTF (`relion_project`) correlate with ours at −0.99, and extracted particles, inverted to white, at the
+published poses with −0.2. So images by RELION's habit, which is cryoSPARC's and cryoDRGN's too, have to be multiplied
+by −1 before C applies. `estimate_contrast_sign` returns that factor.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryoloom.data.particles import Particles
+from cryoloom.errors import InputError
+from cryoloom.physics.ctf import ctf
+from cryoloom.physics.fourier import FrequencyLattice
+
+# Radii of the round test molecules, as parts of the box: what is picked fills a fifth to four fifths of it.
+_TEST_RADII = (0.1, 0.2, 0.3, 0.4)
+_DECIDED_AT = 4.0
+_BATCH = 256
+
+
+def _radii(box: int) -> Tensor:
+    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    return torch.hypot(axis[:, None], axis[None, :])
+
+
+def normalise(images: Tensor, radius_px: float) -> Tensor:
+    """Images (…, D, D) whose background, further than `radius_px` from the centre, has mean 0 and deviation 1.
+
+    A background without variation, as in images without noise, is only set to mean 0. Raises InputError if no pixel
+    is left outside of the radius.
+    """
+    outside = (_radii(images.shape[-1]) > radius_px).to(images.device)
+    if int(outside.sum()) < 8:
+        raise InputError(f"a particle radius of {radius_px:g} px leaves no background in a box of {images.shape[-1]}.")
+    background = images[..., outside]
+    sd = background.std(-1)
+    sd = torch.where(sd > 1e-6 * images.abs().amax((-2, -1)).clamp(min=1e-30), sd, torch.ones_like(sd))
+    return (images - background.mean(-1)[..., None, None]) / sd[..., None, None]
+
+
+def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:
+    """Window (D, D): 1 within `radius_px` of the centre, a cosine edge of `edge_px`, then 0."""
+    part = ((_radii(box) - radius_px) / max(edge_px, 1e-6)).clamp(0, 1)
+    return 0.5 + 0.5 * torch.cos(torch.pi * part)
+
+
+def sample_rows(particles: Particles, n: int) -> np.ndarray:
+    """At most `n` rows spread evenly over the particles."""
+    return np.unique(np.linspace(0, len(particles) - 1, min(n, len(particles))).round().astype(int))
+
+
+def estimate_contrast_sign(particles: Particles, n: int = 400) -> tuple[int, str]:
+    """The factor ±1 that makes images agree with y = C · slice of a white molecule, 0 if undecided; and the evidence.
+
+    Matched filter: each image is correlated with C times a round Gaussian molecule in the centre, for a few radii; the
+    radius of the clearest mean correlation decides, if that mean is at least 4 standard errors from 0. Without CTF,
+    C = 1.
+    Raises InputError if images are missing.
+    """
+    sample = particles.subset(sample_rows(particles, n))
+    lattice = FrequencyLattice.of_box(sample.box)
+    # exp(−2 π² σ² g²) is a Gaussian of σ = half the radius; the mean of an image says nothing about the molecule.
+    sigma = torch.tensor(_TEST_RADII)[:, None] / 2
+    template = torch.exp(-2 * (torch.pi * sigma * lattice.radius) ** 2) * (lattice.radius > 0)
+    scores = []
+    for start in range(0, len(sample), _BATCH):
+        batch = sample.subset(slice(start, start + _BATCH))
+        spectra = lattice.spectrum(batch.images()).real
+        filtered = template[:, None]
+        if sample.has_ctf:
+            filtered = filtered * ctf(batch.ctf(), lattice.k / (sample.box * sample.pixel_size))
+        power = filtered.square().sum(-1) * spectra.square().sum(-1)
+        scores.append((filtered * spectra).sum(-1) / power.clamp(min=1e-30).sqrt())
+    score = torch.cat(scores, -1)
+    if score.shape[-1] < 2:
+        return 0, "undecided: one image is not enough"
+    clarity = score.mean(-1) / score.std(-1).clamp(min=1e-6) * score.shape[-1] ** 0.5
+    best = int(clarity.abs().argmax())
+    z, mean = float(clarity[best]), float(score[best].mean())
+    evidence = f"correlation {mean:+.3f} with a round molecule, {abs(z):.1f} standard errors, {score.shape[-1]} images"
+    if not abs(z) >= _DECIDED_AT:
+        return 0, f"undecided: {evidence}"
+    return (1 if z > 0 else -1), evidence
+
+
+def radial_noise_spectrum(particles: Particles, n: int = 1000, radius_px: float | None = None) -> Tensor:
+    """Mean noise power (box/2,), |coefficient|² of an image's unnormalised transform, at 0 … box/2 − 1 Fourier pixels.
+
+    Measured on up to `n` images whose disc of `radius_px` (0.45 · box without it) is masked out, and rescaled by the
+    share of pixels that is left. Raises InputError if images are missing or the disc fills them.
+    """
+    box = particles.box
+    radius_px = 0.45 * box if radius_px is None else radius_px
+    window = 1 - soft_circle(box, radius_px, min(5.0, box / 16))
+    share = float(window.square().mean())
+    if share < 0.02:
+        raise InputError(f"{particles.source}: a particle radius of {radius_px:g} px leaves no background.")
+    lattice = FrequencyLattice.of_box(box)
+    total, count = torch.zeros(lattice.n_shells, dtype=torch.float64), 0
+    sample = particles.subset(sample_rows(particles, n))
+    for start in range(0, len(sample), _BATCH):
+        images = sample.images(slice(start, start + _BATCH))
+        # The background's mean is no noise; its window would smear it over the lowest shells.
+        mean = (images * window).sum((-2, -1), keepdim=True) / window.sum()
+        power = lattice.spectrum((images - mean) * window).abs().square().sum(0)
+        total += lattice.shell_mean(power).double()
+        count += len(images)
+    spectrum = (total / count / share).float()
+    if len(spectrum) > 2:
+        # The window hides the zero frequency: its shell takes the next one's value.
+        spectrum[0] = spectrum[1]
+    return spectrum
