@@ -1,0 +1,113 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cryoloom.errors import InputError
+from cryoloom.report.html import write_report
+
+SECTIONS = {"map", "fsc", "evaluation", "orientations", "uncertainty", "progress", "configuration"}
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Sections, text outside scripts, loaded resources, and tags that are not closed in order."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.sections: set[str] = set()
+        self.ids: list[str] = []
+        self.resources: list[str] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.resources += [str(attributes[key]) for key in ("src", "href", "srcset", "data") if key in attributes]
+        if "id" in attributes:
+            self.ids.append(str(attributes["id"]))
+        if tag == "section":
+            self.sections.add(str(attributes["id"]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        (self.scripts if self.open and self.open[-1] == "script" else self.words).append(data)
+
+
+def read(path: Path) -> Page:
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    return page
+
+
+def plots_of(page: Page) -> dict:
+    script = next(s for s in page.scripts if s.startswith("const plots = "))
+    return json.JSONDecoder().raw_decode(script.removeprefix("const plots = "))[0]
+
+
+def test_a_full_run_shows_every_section(full_run):
+    path = write_report(full_run)
+    assert path == full_run / "report.html"
+    page = read(path)
+    assert page.sections == SECTIONS
+    plots = plots_of(page)
+    assert set(plots) <= set(page.ids)
+    assert {"surface", "fsc-plot", "views", "inplane", "rotation-sigma-deg", "progress-plot"} <= set(plots)
+    assert len(plots["fsc-plot"]["data"]) == 5
+    assert all(plot["data"] for plot in plots.values())
+
+
+def test_the_page_opens_offline_with_plotly_once(full_run):
+    text = write_report(full_run).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.resources
+    assert all(resource.startswith("data:") for resource in page.resources)
+    assert "@import" not in text.split("</style>")[0]
+    assert "url(" not in text.split("</style>")[0]
+    assert len(re.findall(r"plotly\.js v\d", text)) == 1
+    assert len(page.scripts) == 2
+
+
+def test_headline_and_alarms_are_in_plain_words(full_run):
+    words = " ".join(read(write_report(full_run)).words)
+    for expected in ("2,000", "resolution, FSC 0.143", "Preferred orientation", "look at the <orientation> map", "Å"):
+        assert expected in words
+    assert "cryoloom reconstruct <a>.star -o run" in words
+
+
+@pytest.mark.parametrize(
+    ("missing", "section"),
+    [
+        ("volumes/volume.mrc", {"map"}),
+        ("fsc.csv", set()),
+        ("evaluation.json", {"evaluation"}),
+        ("particles.star", {"orientations", "uncertainty"}),
+        ("metrics.jsonl", {"progress"}),
+        ("config.yaml", {"configuration"}),
+    ],
+)
+def test_what_is_missing_is_left_out(full_run, missing, section):
+    (full_run / missing).unlink()
+    assert read(write_report(full_run)).sections == SECTIONS - section
+
+
+def test_a_run_that_has_just_begun(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "ab initio", "iteration": 1, "loss": 3.0, "note": "x"}\n')
+    assert read(write_report(tmp_path)).sections == {"progress"}
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(InputError, match="not a run"):
+        write_report(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
