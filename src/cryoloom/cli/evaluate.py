@@ -5,21 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cryoloom.evaluate.numbers import in_words
 from cryoloom.evaluate.truth import evaluate_run
-
-# What each number of evaluation.json means, its unit and its digits.
-_MEANING = {
-    "rotation_error_median": ("rotation error ‖R−R̂‖²_F, median", "", 4),
-    "rotation_error_mean": ("rotation error ‖R−R̂‖²_F, mean", "", 4),
-    "rotation_error_deg_median": ("rotation error, median", "°", 2),
-    "shift_error_px_median": ("shift error, median", "px", 3),
-    "shift_error_px_mean_square": ("shift error, mean square", "px²", 3),
-    "resolution_fsc50_angst": ("resolution to the truth, FSC 0.5", "Å", 2),
-    "resolution_fsc143_angst": ("resolution to the truth, FSC 0.143", "Å", 2),
-    "fsc50_px": ("resolution to the truth, FSC 0.5", "px", 2),
-    "oracle_fsc50_angst": ("the same data at the true poses, FSC 0.5", "Å", 2),
-    "resolution_over_oracle": ("resolution ÷ the best the data allow", "×", 2),
-}
 
 
 def evaluate(run: Path, *, truth: Path) -> None:
@@ -39,10 +26,8 @@ def evaluate(run: Path, *, truth: Path) -> None:
     result = evaluate_run(run, truth)
     table = Table("", "value", "unit", title=f"{run} against {truth}", title_justify="left")
     table.columns[1].justify = "right"
-    for name, (meaning, unit, digits) in _MEANING.items():
-        if name in result:
-            table.add_row(meaning, f"{result[name]:.{digits}f}", unit)
-    table.add_row("hand", "mirrored" if result["hand_flipped"] else "as the truth", "")
+    for row in in_words(result):
+        table.add_row(*row)
     console = Console()
     console.print(table)
     for name in ("evaluation.json", "fsc_truth.csv", "volumes/aligned_to_truth.mrc"):
