@@ -86,7 +86,8 @@ class FrequencyLattice:
 def _lattice(box: int, device: str) -> FrequencyLattice:
     if box % 2:
         raise ValueError(f"box must be even, got {box}")
-    ky, kx = torch.meshgrid(torch.fft.fftfreq(box) * box, torch.arange(box // 2 + 1.0), indexing="ij")
+    # fftfreq · box is not quite whole where the box is no power of two.
+    ky, kx = torch.meshgrid((torch.fft.fftfreq(box) * box).round(), torch.arange(box // 2 + 1.0), indexing="ij")
     kx, ky = kx.flatten(), ky.flatten()
     radius = torch.hypot(kx, ky)
     kept = ((kx > 0) | (ky >= 0)) & (radius < box / 2)

@@ -123,7 +123,18 @@ def test_part_of_a_grid_is_the_grid_at_these_integers():
     assert torch.equal(grid.rotations(index), grid.rotations()[index])
 
 
-GROUPS = [("C1", 1), ("C2", 2), ("c5", 5), ("D1", 2), ("D2", 4), ("D7", 14), ("T", 12), ("O", 24), ("I", 60), ("I1", 60)]
+GROUPS = [
+    ("C1", 1),
+    ("C2", 2),
+    ("c5", 5),
+    ("D1", 2),
+    ("D2", 4),
+    ("D7", 14),
+    ("T", 12),
+    ("O", 24),
+    ("I", 60),
+    ("I1", 60),
+]
 
 
 @pytest.mark.parametrize(("name", "order"), GROUPS)
