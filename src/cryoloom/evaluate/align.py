@@ -1,5 +1,7 @@
 """The one global rotation and handedness that no data can tell, found between two sets of poses or two maps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -184,6 +186,17 @@ def _refine(moving: Tensor, reference: Tensor, start: _Placement, steps: int) ->
     return _Placement(rotation, start.flip, translation, -float(found.fun))
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run torch on one thread: sharing maps this small costs more than it gives, tenfold on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _finish(volume: Tensor, placement: _Placement) -> VolumeAlignment:
     rotation, flip, fraction, correlation = placement
     translation = fraction * volume.shape[-1]
@@ -198,9 +211,10 @@ def refine_volume(
     """`volume` (D, D, D) moved onto `reference` (D, D, D) from a known placement; terms as in `VolumeAlignment`."""
     box = volume.shape[-1]
     placement = _Placement(rotation.float(), hand_flipped, translation.float() / box, 0.0)
-    for small in sorted({min(box, 24), min(box, 64)}):
-        moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
-        placement = _refine(moving, target, placement, steps=25)
+    with _one_thread():
+        for small in sorted({min(box, 24), min(box, 64)}):
+            moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
+            placement = _refine(moving, target, placement, steps=25)
     return _finish(volume, placement)
 
 
@@ -217,7 +231,8 @@ def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:
         )
     volume, reference = volume.float(), reference.float()
     box = min(volume.shape[-1], 24)
-    moving, target = (_prepare(v, box, box / 3) for v in (volume, reference))
-    placements = _search(moving, target, RotationGrid(2).rotations(), keep=6)
-    best = max((_refine(moving, target, p, steps=15) for p in placements), key=lambda p: p.correlation)
+    with _one_thread():
+        moving, target = (_prepare(v, box, box / 3) for v in (volume, reference))
+        placements = _search(moving, target, RotationGrid(2).rotations(), keep=6)
+        best = max((_refine(moving, target, p, steps=15) for p in placements), key=lambda p: p.correlation)
     return refine_volume(volume, reference, best.rotation, best.flip, best.translation * volume.shape[-1])
