@@ -1,8 +1,9 @@
-"""The volumes that particles are drawn from: one, several conformations, the frames of a trajectory, or a phantom's opening."""
+"""The volumes that particles are drawn from: one, several conformations, a trajectory's frames, a phantom's opening."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -26,7 +27,7 @@ _MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".mrc.gz", ".map.gz")
 
 @dataclass(frozen=True)
 class Conformations:
-    """K volumes in the order of a coordinate from 0 to 1; `volume(i)` renders (D, D, D) when asked, so that many fit."""
+    """K volumes in the order of a coordinate from 0 to 1; `volume(i)` renders (D, D, D) when asked: many fit."""
 
     names: tuple[str, ...]
     volume: Callable[[int], Tensor]
@@ -57,9 +58,14 @@ class Source:
     superpose: bool = False
     blur: float = 20.0
 
+    def plain(self) -> dict[str, Any]:
+        """Every entry as plain JSON types."""
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        return {"source": plain | {"structures": [str(path) for path in self.structures]}}
+
 
 def conformations_of(source: Source, box: int, pixel_size: float) -> Conformations:
-    """The conformations of a source on a grid; raises InputError for files that cannot be used or do not fit the box."""
+    """The conformations of a source on a grid; raises InputError for what cannot be used or does not fit the box."""
     names = source.structures
     if not names:
         raise InputError("no STRUCTURE was given: give .pdb, .cif or .mrc files, or the word phantom.")

@@ -1,4 +1,4 @@
-"""Volumes of molecules: the electron-scattering potential of a structure, or a density map brought to the grid asked for."""
+"""Volumes of molecules: the electron-scattering potential of a structure, or a density map brought to another grid."""
 
 import math
 from pathlib import Path
@@ -12,8 +12,8 @@ from cryoloom.data.mrc import Stack
 from cryoloom.data.structure import centre_of_mass, positions, with_positions
 from cryoloom.errors import InputError
 
-# Rendering is on a grid twice as fine, with at least this much blur per squared voxel (Å² per Å²): frequencies that fold
-# back into the band are then below 1 % of it. What goes beyond the blur asked for is taken back in Fourier space.
+# Rendering is on a grid twice as fine, with at least this much blur per squared voxel (Å² per Å²): frequencies that
+# fold back into the band are then below 1 % of it. Blur beyond what was asked for is taken back in Fourier space.
 _OVERSAMPLING = 2
 _BLUR_PER_VOXEL = 9.2
 
@@ -50,7 +50,7 @@ def density_from_map(path: str | Path, box: int, pixel_size: float) -> Tensor:
     stack = Stack(path)
     x, y, z = stack.pixel_size
     if not (x > 0 and abs(x - y) < 1e-3 * x and abs(x - z) < 1e-3 * x):
-        raise InputError(f"{path}: voxels of {x:g} x {y:g} x {z:g} Å; expected cubes of a size above 0: mend its header.")
+        raise InputError(f"{path}: voxels of {x:g} x {y:g} x {z:g} Å; expected cubes: mend its header.")
     stored = stack.axes[::-1]
     volume = torch.from_numpy(np.ascontiguousarray(stack.read().transpose([stored.index(a) for a in (3, 2, 1)])))
     if not bool(torch.isfinite(volume).all()):
@@ -81,20 +81,25 @@ def _check_fit(name: str, radius: float, box: int, pixel_size: float) -> None:
 def resample_volume(volume: Tensor, step: float, box: int, pixel_size: float, deblur: float = 0.0) -> Tensor:
     """A volume (Z, Y, X) of voxels `step` Å band-limited to, and sampled on, a cube (D, D, D) of voxels `pixel_size` Å.
 
-    Trigonometric interpolation, exact for any ratio of voxel sizes, centre N//2 → D//2, zero outside the old volume; times
-    exp(deblur · g² / 4), with `deblur` in Å².
+    Trigonometric interpolation, exact for any ratio of voxel sizes, centre N//2 → D//2, zero outside the old volume;
+    times exp(deblur · g² / 4), with `deblur` in Å².
     """
     if deblur == 0 and step == pixel_size and tuple(volume.shape) == (box,) * 3:
         return volume.clone()
     out = volume.float()
     for axis in range(3):
         matrix = _interpolation(volume.shape[axis], step, box, pixel_size, deblur)
-        out = torch.movedim(torch.tensordot(out, matrix, dims=([axis], [1])), -1, axis)
+        lines = out.movedim(axis, -1)
+        # One plain matrix product: batched over planes it is fifty times slower.
+        out = (lines.reshape(-1, lines.shape[-1]) @ matrix.T).unflatten(0, lines.shape[:-1]).movedim(-1, axis)
     return out.contiguous()
 
 
 def _interpolation(n: int, step: float, box: int, pixel_size: float, deblur: float) -> Tensor:
-    """Matrix (D, n) from samples at (j − n//2)·step to (i − D//2)·pixel_size: (1/n) Σ_g exp(deblur g²/4) cos(2π g (x_i − x_j))."""
+    """Matrix (D, n) from samples at x_j = (j − n//2)·step to x_i = (i − D//2)·pixel_size.
+
+    W_ij = (1/n) Σ_g exp(deblur g² / 4) cos(2π g (x_i − x_j)) over the frequencies g that both samplings hold.
+    """
     length = n * step
     order = torch.arange(1, (n + 1) // 2, dtype=torch.float64)
     order = order[order / length < 0.5 / pixel_size - 1e-9]

@@ -58,7 +58,7 @@ def _orientations(settings: Simulation, stream: torch.Generator) -> Tensor:
     else:
         measured = read_particles(settings.orientations)
         if not measured.has_poses:
-            raise InputError(f"{settings.orientations} has no poses to draw orientations from: give a STAR file with angles.")
+            raise InputError(f"{settings.orientations} has no orientations to draw from: give a STAR file with angles.")
         rotations = measured.poses().best_rotation
         first = rotations[torch.randint(len(rotations), (count,), generator=stream)]
     if settings.tumbling is None or settings.frames is None:

@@ -1,9 +1,9 @@
-"""Images of drawn particles, `y = C · slice + noise`, made batch by batch into a stack on disk: memory does not grow with N."""
+"""Images of drawn particles, `y = C · slice + noise`, made in batches on disk: memory stays flat."""
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import mrcfile
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.files import replacing
-from cryoloom.physics.formation import form_images, lattice_ctf
+from cryoloom.errors import InputError
+from cryoloom.physics.formation import form_images
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import FourierSlice
 from cryoloom.simulate.conformations import Conformations
@@ -20,84 +21,85 @@ from cryoloom.simulate.noise import noise_images
 from cryoloom.simulate.settings import Simulation
 
 _PIXELS_AT_ONCE = 2**21
-_BYTES_OF_PROJECTORS = 2**30
 
-Progress = Callable[[int], None]
-
-
-class Imager:
-    """Forms the noise-free images of drawn particles, conformation by conformation."""
-
-    def __init__(self, settings: Simulation, conformations: Conformations, draws: Draws):
-        self.settings, self.draws = settings, draws
-        self.lattice = FrequencyLattice.of_box(settings.box)
-        self.batch = max(256, _PIXELS_AT_ONCE // settings.box**2)
-        grid_bytes = 4 * (settings.box * settings.pad + 5) ** 3
-        keep = max(1, _BYTES_OF_PROJECTORS // grid_bytes)
-        self.projector = lru_cache(maxsize=keep)(lambda i: FourierSlice.of_volume(conformations.volume(i), settings.pad))
-
-    def batches(self) -> Iterator[tuple[FourierSlice, Tensor]]:
-        """The projector and the rows (b,) of each batch; all particles of a conformation, then those of the next."""
-        for i in self.draws.conformation.unique().tolist():
-            rows = torch.nonzero(self.draws.conformation == i)[:, 0]
-            for part in rows.split(self.batch):
-                yield self.projector(i), part
-
-    def signal_variance(self, progress: Progress) -> float:
-        """Variance of the noise-free images over all pixels and particles, summed in Fourier space: ⟨x²⟩ − ⟨x⟩²."""
-        square = total = 0.0
-        for projector, rows in self.batches():
-            rotations = self.draws.pose.best_rotation[rows]
-            spectra = projector.project(rotations, self.lattice)
-            ctf = None if self.draws.ctf is None else self.draws.ctf.select(rows)
-            spectra = spectra * lattice_ctf(ctf, len(rows), self.lattice, self.settings.pixel_size)
-            square += float((spectra.abs().square().sum(0) * self.lattice.weight).double().sum())
-            total += float(spectra[:, 0].real.double().sum())
-            progress(len(rows))
-        pixels = self.settings.box**2
-        n = self.settings.n
-        return square / (n * pixels**2) - (total / (n * pixels)) ** 2
-
-    def clean(self, projector: FourierSlice, rows: Tensor) -> Tensor:
-        """Noise-free images (b, D, D) of the particles at `rows`."""
-        ctf = None if self.draws.ctf is None else self.draws.ctf.select(rows)
-        pose = self.draws.pose.select(rows)
-        return self.lattice.images(form_images(projector, pose, ctf, self.lattice, self.settings.pixel_size))
-
-    def write(
-        self, path: Path, noise_std: float, spectrum: Tensor, generator: torch.Generator, progress: Progress
-    ) -> None:
-        """Write the images with noise of `noise_std` and normalised radial `spectrum` as an MRC stack."""
-        with _stack(path, self.settings.n, self.settings.box, self.settings.pixel_size) as put:
-            for projector, rows in self.batches():
-                images = self.clean(projector, rows)
-                if noise_std > 0:
-                    images += noise_std * noise_images(len(rows), spectrum, self.settings, generator)
-                put(rows.numpy(), images.numpy())
-                progress(len(rows))
+Progress = Callable[[str, int, int], None]
 
 
-@contextmanager
-def _stack(path: Path, n: int, box: int, pixel_size: float) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
-    """A function that puts images (b, D, D) at rows (b,) of a new MRC stack, which appears under its name when complete."""
-    low, high, total, square = np.inf, -np.inf, 0.0, 0.0
-    with replacing(path) as temporary:
-        with mrcfile.new_mmap(temporary, shape=(n, box, box), mrc_mode=2, overwrite=True) as mrc:
+def clean_images(settings: Simulation, conformations: Conformations, draws: Draws) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (b,) and noise-free images (b, D, D) in batches: all particles of a conformation, then those of the next."""
+    lattice = FrequencyLattice.of_box(settings.box)
+    for i in draws.conformation.unique().tolist():
+        projector = FourierSlice.of_volume(conformations.volume(i), settings.sampling)
+        for rows in torch.nonzero(draws.conformation == i)[:, 0].split(_batch(settings)):
+            ctf = None if draws.ctf is None else draws.ctf.select(rows)
+            spectra = form_images(projector, draws.pose.select(rows), ctf, lattice, settings.pixel_size)
+            yield rows, lattice.images(spectra)
 
-            def put(rows: np.ndarray, images: np.ndarray) -> None:
-                nonlocal low, high, total, square
-                assert mrc.data is not None
-                mrc.data[rows] = images
-                low, high = min(low, float(images.min())), max(high, float(images.max()))
-                total += float(images.sum(dtype=np.float64))
-                square += float(np.square(images, dtype=np.float64).sum())
 
-            yield put
-            mrc.set_image_stack()
-            mrc.voxel_size = pixel_size
-            # Statistics are kept while writing: computing them afterwards would read the whole stack into memory. The label
-            # would carry the time of day, and the same seed give other bytes.
-            header, count = mrc.header, n * box * box
-            header.dmin, header.dmax, header.dmean = low, high, total / count
-            header.rms = np.sqrt(max(square / count - (total / count) ** 2, 0))
-            header.label[0] = "cryoloom simulate"
+def _batch(settings: Simulation) -> int:
+    return max(256, _PIXELS_AT_ONCE // settings.box**2)
+
+
+def write_images(
+    path: Path,
+    settings: Simulation,
+    conformations: Conformations,
+    draws: Draws,
+    spectrum: Tensor,
+    generator: torch.Generator,
+    progress: Progress,
+) -> tuple[float, float]:
+    """Write all images as an MRC stack and return the variances of signal and noise, which is 0 at infinite SNR.
+
+    The stack is first written clean, since the noise follows from the variance of all of it. spectrum: (D/2,), of unit
+    variance. Raises InputError where there is no signal.
+    """
+    shape = (settings.n, settings.box, settings.box)
+    with replacing(path) as temporary, mrcfile.new_mmap(temporary, shape=shape, mrc_mode=2, overwrite=True) as mrc:
+        pixels = cast(np.ndarray, mrc.data)
+        statistics = _Statistics()
+        for rows, images in clean_images(settings, conformations, draws):
+            pixels[rows.numpy()] = images.numpy()
+            statistics.add(images)
+            progress("projecting", len(rows), settings.n)
+        signal = statistics.variance
+        if not signal > 0:
+            raise InputError("the images are empty: the STRUCTURE has no density in the box.")
+        noise = 0.0 if math.isinf(settings.snr) else signal / settings.snr
+        if noise:
+            statistics = _Statistics()
+            for start in range(0, settings.n, _batch(settings)):
+                part = pixels[start : start + _batch(settings)]
+                part += math.sqrt(noise) * noise_images(len(part), spectrum, settings, generator).numpy()
+                statistics.add(torch.from_numpy(part))
+                progress("adding noise", len(part), settings.n)
+        mrc.set_image_stack()
+        mrc.voxel_size = settings.pixel_size
+        header = cast(np.recarray, mrc.header)
+        statistics.into(header)
+        # The library's label carries the time of day: the same seed would give other bytes.
+        header.label[0] = "cryoloom simulate"
+    return signal, noise
+
+
+class _Statistics:
+    """Extremes, mean and variance of all pixels, kept while writing: a second reading would need it all in memory."""
+
+    def __init__(self) -> None:
+        self.low, self.high, self.sum, self.square, self.count = math.inf, -math.inf, 0.0, 0.0, 0
+
+    def add(self, images: Tensor) -> None:
+        flat = images.flatten()
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
+        # Image by image single precision is exact enough; over a whole stack it is not.
+        self.sum += float(images.sum((1, 2)).double().sum())
+        self.square += float(images.square().sum((1, 2)).double().sum())
+        self.count += flat.numel()
+
+    @property
+    def variance(self) -> float:
+        return max(self.square / self.count - (self.sum / self.count) ** 2, 0.0)
+
+    def into(self, header: np.recarray) -> None:
+        header.dmin, header.dmax = self.low, self.high
+        header.dmean, header.rms = self.sum / self.count, math.sqrt(self.variance)

@@ -14,9 +14,9 @@ _FLUCTUATION = 0.25
 def coordinate_paths(motion: Motion, movies: int, frames: int, generator: torch.Generator) -> Tensor:
     """Coordinates (M, T) in [0, 1] of the conformation.
 
-    constant: from 0 to 1 at constant speed, the same in every movie. reversing: there and back at that speed, each movie
-    starting at a random place. fluctuating: an Ornstein–Uhlenbeck process about 1/2 of standard deviation 1/4 and
-    relaxation time T/3, reflected at 0 and 1.
+    constant: from 0 to 1 at constant speed, the same in every movie. reversing: there and back at that speed, each
+    movie starting at a random place. fluctuating: an Ornstein–Uhlenbeck process about 1/2 of standard deviation 1/4
+    and relaxation time T/3, reflected at 0 and 1.
     """
     time = torch.arange(frames) / max(frames - 1, 1)
     if motion == "constant":
@@ -37,7 +37,7 @@ def _reflected(x: Tensor) -> Tensor:
 
 
 def tumbling(first: Tensor, frames: int, degrees: float, generator: torch.Generator) -> Tensor:
-    """Rotations (M, T, 3, 3) diffusing from `first` (M, 3, 3): R_{t+1} = exp(v) R_t, v isotropic, ⟨|v|²⟩^½ = `degrees`."""
+    """Rotations (M, T, 3, 3) diffusing from `first` (M, 3, 3): R_{t+1} = exp(v) R_t, isotropic v of rms `degrees`."""
     rotations = [first]
     for _ in range(frames - 1):
         step = torch.randn(len(first), 3, generator=generator) * (math.radians(degrees) / math.sqrt(3))

@@ -37,7 +37,7 @@ def falling_spectrum(shells: int, pixel_size: float) -> Tensor:
 
 
 def pixel_variance(spectrum: Tensor, box: int) -> float:
-    """Variance over all pixels of noise with power `spectrum` (D/2,) by shell: its mean over the whole Fourier plane."""
+    """Variance over all pixels of noise of power `spectrum` (D/2,) by shell: its mean over the whole Fourier plane."""
     frequency = torch.fft.fftfreq(box) * box
     radius = torch.hypot(frequency[:, None], frequency[None]).clamp(max=len(spectrum) - 1)
     low = radius.floor().long()
@@ -56,7 +56,7 @@ def read_spectrum(path: Path) -> Tensor:
             values = np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)
         spectrum = torch.as_tensor(np.asarray(values, dtype=np.float32))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as a noise spectrum ({error}): expected one number for each shell.") from error
+        raise InputError(f"{path} is no noise spectrum ({error}): expected one number for each shell.") from error
     if spectrum.ndim != 1 or len(spectrum) < 2 or not bool((spectrum >= 0).all() and spectrum.isfinite().all()):
         raise InputError(f"{path} is no noise spectrum: expected powers of 0 or more, one for each shell to Nyquist.")
     return spectrum

@@ -1,9 +1,8 @@
 """A simulated data set on disk: particles as a microscope would give them, and beside them the truth."""
 
 import json
-import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ from cryoloom.data.star_out import write_star
 from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Conformations
 from cryoloom.simulate.draws import Draws, draw, generators
-from cryoloom.simulate.images import Imager
+from cryoloom.simulate.images import Progress, write_images
 from cryoloom.simulate.noise import noise_spectrum
 from cryoloom.simulate.settings import SNR_DEFINITION, Simulation
-
-Progress = Callable[[str, int, int], None]
 
 
 def simulate_particles(
@@ -38,30 +35,26 @@ def simulate_particles(
     """Simulate particles of `volumes`, each (D, D, D), into the folder `output` and return the paths written.
 
     particles.mrcs, particles.star (CTF, no poses), truth/volume.mrc or truth/conformations/*.mrc, truth/particles.star
-    (poses, conformations) and truth/truth.json. particles.star comes last: where it is, the set is whole. describe: further
-    entries of truth.json. progress: called with (what is done, how many more, of how many). Raises InputError.
+    (poses, conformations) and truth/truth.json. particles.star comes last: where it is, the set is whole. describe:
+    further entries of truth.json. progress: called with (what is done, how many more, of how many). Raises InputError.
     """
     conformations = volumes if isinstance(volumes, Conformations) else Conformations.of_volumes(volumes)
     streams = generators(settings.seed)
     draws = draw(settings, conformations, streams)
     spectrum = noise_spectrum(settings)
     tell = progress or (lambda what, more, of: None)
+    # The first volume is rendered before anything is removed: input that cannot be used costs nobody an old data set.
+    _checked(conformations, 0, settings)
     _clear(output)
-    imager = Imager(settings, conformations, draws)
     volume_paths = _write_volumes(conformations, settings, output / "truth", tell)
-    signal = imager.signal_variance(lambda more: tell("measuring the signal", more, settings.n))
-    if signal <= 0:
-        raise InputError("the images are empty: the STRUCTURE has no density in the box.")
-    noise = 0.0 if math.isinf(settings.snr) else signal / settings.snr
     stack = output / "particles.mrcs"
-    imager.write(
-        stack, math.sqrt(noise), spectrum, streams["noise"], lambda more: tell("imaging", more, settings.n)
-    )
+    signal, noise = write_images(stack, settings, conformations, draws, spectrum, streams["noise"], tell)
     particles = _table(settings, draws, output)
     truth = output / "truth" / "particles.star"
     write_star(truth, particles, draws.pose, _conformation_columns(conformations, draws))
     facts = output / "truth" / "truth.json"
-    measured = {"signal_variance": signal, "noise_variance": noise, "noise_spectrum": spectrum.tolist() if noise else []}
+    measured: dict[str, Any] = {"signal_variance": signal, "noise_variance": noise}
+    measured["noise_spectrum"] = [round(value, 6) for value in spectrum.tolist()] if settings.noise != "white" else 1.0
     _write_facts(facts, settings, conformations, volume_paths, measured | (describe or {}))
     star = output / "particles.star"
     write_star(star, particles)
@@ -85,12 +78,16 @@ def _write_volumes(conformations: Conformations, settings: Simulation, truth: Pa
         (truth / "conformations").mkdir(parents=True)
         paths = [truth / "conformations" / f"{i:03d}.mrc" for i in range(k)]
     for i, path in enumerate(paths):
-        volume = conformations.volume(i)
-        if tuple(volume.shape) != (settings.box,) * 3:
-            raise InputError(f"conformation {i} has {tuple(volume.shape)} voxels: expected a cube of {settings.box}.")
-        write_volume(path, volume, settings.pixel_size)
+        write_volume(path, _checked(conformations, i, settings), settings.pixel_size)
         tell("rendering the molecule", 1, k)
     return paths
+
+
+def _checked(conformations: Conformations, i: int, settings: Simulation) -> Tensor:
+    volume = conformations.volume(i)
+    if tuple(volume.shape) != (settings.box,) * 3:
+        raise InputError(f"conformation {i} has {tuple(volume.shape)} voxels: expected a cube of {settings.box}.")
+    return volume
 
 
 def _table(settings: Simulation, draws: Draws, output: Path) -> Particles:
@@ -119,9 +116,10 @@ def _conformation_columns(conformations: Conformations, draws: Draws) -> dict[st
 def _write_facts(
     path: Path, settings: Simulation, conformations: Conformations, volumes: list[Path], more: dict[str, Any]
 ) -> None:
+    where = conformations.coordinate
     listed = [
-        {"index": i, "name": name, "coordinate": conformations.coordinate(i), "file": str(volume.relative_to(path.parent))}
-        for i, (name, volume) in enumerate(zip(conformations.names, volumes, strict=True))
+        {"index": i, "name": name, "coordinate": where(i), "file": file.relative_to(path.parent).as_posix()}
+        for i, (name, file) in enumerate(zip(conformations.names, volumes, strict=True))
     ]
     facts = {
         "structure": conformations.names[0] if len(listed) == 1 else [entry["name"] for entry in listed],

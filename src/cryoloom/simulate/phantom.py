@@ -1,5 +1,6 @@
 """A molecule of our own making: two globular domains of packed helices, joined by a hinge that opens continuously."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import gemmi
@@ -9,7 +10,7 @@ from torch import Tensor
 from cryoloom.errors import InputError
 from cryoloom.simulate.density import density_from_structure
 
-# An ideal α-helix in cylindrical coordinates: radius (Å), angle (°), height (Å) of each atom; CG to CZ stand for a side chain.
+# An ideal α-helix: radius (Å), angle (°) and height (Å) of each atom about its axis; CB to CE stand for a side chain.
 _HELIX = {
     "N": (1.57, -28.3, -0.87),
     "CA": (2.29, 0.0, 0.0),
@@ -21,12 +22,13 @@ _HELIX = {
     "CE": (6.30, -18.0, 0.20),
 }
 _RISE, _TURN = 1.5, 100.0
-_AXIS_DISTANCE = 8.2
+_AXIS_DISTANCE = 7.8
+_DOMAIN_DISTANCE = 6.5
 _LOOP_STEP = 3.6
 _SEED = 1974
 # Semi-axes and centres in Å. No two axes agree, and the small domain sits off every axis of the large one.
-_LARGE = (np.array([27.0, 21.0, 16.5]), np.array([-9.0, -4.0, 1.0]))
-_SMALL = (np.array([12.5, 18.0, 14.5]), np.array([21.5, 14.0, -9.0]))
+_LARGE = (np.array([30.0, 25.0, 20.0]), np.array([-9.0, -5.0, 2.0]))
+_SMALL = (np.array([14.0, 20.0, 16.0]), np.array([20.0, 17.0, -13.0]))
 _HINGE_POINT = np.array([10.0, 12.0, -4.0])
 _HINGE_AXIS = np.array([0.48, -0.36, 0.80])
 _OPENING_DEG = 38.0
@@ -42,7 +44,7 @@ def phantom(box: int, pixel_size: float, opening: float = 0.0, blur: float = 20)
 
 
 def phantom_structure(opening: float = 0.0) -> gemmi.Structure:
-    """Atoms of the phantom: chain A (large domain and linker) stays, chain B turns about the hinge; centred when half open."""
+    """Atoms: chain A (large domain, linker) stays, chain B turns about the hinge; centred when half open."""
     if not 0 <= opening <= 1:
         raise InputError(f"opening of the phantom is {opening:g}: expected 0 (closed) to 1 (open).")
     large, small = _domains()
@@ -74,23 +76,31 @@ def _turn(axis: np.ndarray, degrees: float) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _domains() -> tuple[tuple[np.ndarray, list[str]], tuple[np.ndarray, list[str]]]:
     random = np.random.default_rng(_SEED)
-    large = _domain(*_LARGE, random)
-    linker = _beads(_LARGE[1] + [14.0, 9.0, -3.0], _SMALL[1] - [6.0, 2.0, -2.0], random)
-    large = (np.concatenate([large[0], linker[0]]), large[1] + linker[1])
-    return large, _domain(*_SMALL, random)
+    large = _domain(*_LARGE, random, lambda line: True)
+
+    def clear(line: np.ndarray) -> bool:
+        """Whether a helix of the small domain stays clear of the large one, closed or open."""
+        return all(_gap(_opened(line, opening), large[0]) > _DOMAIN_DISTANCE for opening in (0.0, 0.5, 1.0))
+
+    small = _domain(*_SMALL, random, clear)
+    linker = _beads(_LARGE[1] + [14.0, 9.0, -3.0], _HINGE_POINT, random)
+    return (np.concatenate([large[0], linker[0]]), large[1] + linker[1]), small
 
 
-def _domain(axes: np.ndarray, centre: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-    """Atoms of helices packed at random into an ellipsoid, long ones first, and of the loops from each to the nearest next."""
+def _domain(
+    axes: np.ndarray, centre: np.ndarray, random: np.random.Generator, allowed: Callable[[np.ndarray], bool]
+) -> tuple[np.ndarray, list[str]]:
+    """Atoms of helices packed at random into an ellipsoid, long ones first, and of loops from each to the next."""
     helices: list[np.ndarray] = []
     for length in (26, 21, 17, 14, 11, 8, 6):
-        for _ in range(900):
+        for _ in range(2500):
             direction = random.normal(size=3)
             direction /= np.linalg.norm(direction)
             middle = random.uniform(-1, 1, 3) * axes
             line = middle + (np.arange(length) - (length - 1) / 2)[:, None] * _RISE * direction
             inside = ((line / axes) ** 2).sum(1).max() < 1
-            if inside and all(_gap(line, other) > _AXIS_DISTANCE for other in helices):
+            apart = inside and all(_gap(line, other) > _AXIS_DISTANCE for other in helices)
+            if apart and allowed(line + centre):
                 helices.append(line)
     parts = [_helix_atoms(line + centre, random) for line in helices]
     parts += [_beads(a[-1] + centre, b[0] + centre, random) for a, b in _threaded(helices)]

@@ -11,8 +11,8 @@ Noise = Literal["white", "coloured"]
 Motion = Literal["constant", "reversing", "fluctuating"]
 
 SNR_DEFINITION = (
-    "variance of the noise-free images (CTF applied) over all pixels and particles, divided by the variance of the noise over "
-    "all pixels"
+    "variance of the noise-free images (CTF applied) over all pixels and particles, "
+    "divided by the variance of the noise over all pixels"
 )
 
 
@@ -21,8 +21,9 @@ class Simulation:
     """Settings of simulated particles: pixel_size in Å, shift in pixels, defocus in µm, voltage in kV, cs in mm.
 
     snr: see SNR_DEFINITION; infinite for no noise. shift: uniform within ± this, x and y. noise_spectrum, orientations,
-    ctf_from: files measured values are drawn from. movies × frames replace `particles`. tumbling: degrees (root mean square)
-    a molecule turns between frames; None: every frame has an orientation of its own. Raises InputError for impossible values.
+    ctf_from: files that measured values are drawn from. movies × frames replace `particles`. tumbling: degrees (root
+    mean square) that a molecule turns between frames; None: every frame has an orientation of its own. pad: sampling of
+    the slices; None: see `sampling`. Raises InputError for impossible values.
     """
 
     box: int = 64
@@ -44,7 +45,7 @@ class Simulation:
     frames: int | None = None
     motion: Motion = "constant"
     tumbling: float | None = None
-    pad: int = 2
+    pad: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +58,9 @@ class Simulation:
             f"shift is {self.shift:g} px: expected 0 to half the box.": not 0 <= self.shift <= self.box / 2,
             f"defocus is {low:g} {high:g}: expected MIN MAX in µm, MIN not above MAX.": not low <= high < math.inf,
             f"voltage is {self.voltage:g}: expected kV, 60 to 1000.": not 60 <= self.voltage <= 1000,
-            f"amplitude contrast is {self.amplitude_contrast:g}: expected 0 to 1.": not 0 <= self.amplitude_contrast <= 1,
+            f"amplitude contrast is {self.amplitude_contrast:g}: expected 0 to 1.": (
+                not 0 <= self.amplitude_contrast <= 1
+            ),
             f"seed is {self.seed}: expected 0 or more.": self.seed < 0,
             "movies and frames belong together: give both, each at least 1, or neither.": self._movies_are_wrong(),
             "motion of an orientation needs movies: give --movies and --frames with --tumbling.": (
@@ -77,6 +80,11 @@ class Simulation:
         return min(self.movies, self.frames) < 1
 
     @property
+    def sampling(self) -> int:
+        """Padding of the Fourier slices: 3 (error 0.7 % of the exact projections) up to box 96, above it 2 (1.7 %)."""
+        return self.pad or (3 if self.box <= 96 else 2)
+
+    @property
     def n(self) -> int:
         """Number of images."""
         return self.particles if self.movies is None or self.frames is None else self.movies * self.frames
@@ -84,4 +92,4 @@ class Simulation:
     def plain(self) -> dict[str, Any]:
         """Every setting as plain JSON types; an infinite SNR as the word inf."""
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        return plain | {"snr": "inf" if math.isinf(self.snr) else self.snr, "n_images": self.n}
+        return plain | {"snr": "inf" if math.isinf(self.snr) else self.snr, "n_images": self.n, "pad": self.sampling}

@@ -1,0 +1,164 @@
+"""`cryoloom simulate`: particles with known truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from cryoloom.simulate.conformations import Source, conformations_of
+from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.settings import Motion, Noise, Simulation
+
+
+def simulate(
+    *structures: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    box: int = 64,
+    pixel_size: float = 1.6,
+    particles: int = 5000,
+    snr: float = 0.1,
+    shift: float = 5.0,
+    defocus: tuple[float, float] = (0.8, 2.0),
+    ctf: bool = True,
+    ctf_from: Path | None = None,
+    voltage: float = 300.0,
+    cs: float = 2.7,
+    amplitude_contrast: float = 0.1,
+    orientations: Path | None = None,
+    noise: Noise = "white",
+    noise_spectrum: Path | None = None,
+    chain: str | None = None,
+    superpose: bool = False,
+    weights: tuple[float, ...] | None = None,
+    states: int | None = None,
+    trajectory: Path | None = None,
+    stride: int = 1,
+    movies: int | None = None,
+    frames: int | None = None,
+    motion: Motion = "constant",
+    tumbling: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Simulate noisy particle images of a molecule, with the truth beside them.
+
+    Every particle sees the molecule from a random direction, moved off centre, through a microscope's CTF, in noise.
+    Poses and conformations are written to DIR/truth only, never into DIR/particles.star.
+
+    Examples: `cryoloom simulate 4ake.pdb --chain A -o adk`, `cryoloom simulate phantom --states 10 -o opening`,
+    `cryoloom simulate open.pdb --trajectory path.dcd --movies 100 --frames 10 -o movies`.
+
+    Parameters
+    ----------
+    structures
+        .pdb, .cif (gz too) or density .mrc; several are discrete conformations. The word phantom: a built-in molecule.
+    output
+        Folder to write particles.star, particles.mrcs and truth/ into.
+    box
+        Image size in pixels, even.
+    pixel_size
+        Å per pixel.
+    particles
+        Number of images; with --movies it is movies times frames instead.
+    snr
+        Variance of the noise-free images over that of the noise, over all pixels. inf: no noise.
+    shift
+        Particles lie off centre by up to this many pixels in x and in y.
+    defocus
+        MIN MAX in µm, positive for underfocus; uniform between.
+    ctf
+        --no-ctf: plain projections.
+    ctf_from
+        Draw defocus and astigmatism from the particles of this STAR or .cs file, or cryoDRGN ctf.pkl.
+    voltage
+        Of the microscope, kV.
+    cs
+        Spherical aberration, mm.
+    amplitude_contrast
+        Fraction, 0 to 1.
+    orientations
+        Draw orientations from the poses of this STAR or .cs file instead of all directions equally.
+    noise
+        white, or coloured: stronger at low frequencies, as in ice.
+    noise_spectrum
+        Radial power spectrum for coloured noise, zero to Nyquist: .txt, .csv, .npy or .pkl.
+    chain
+        Only this chain of the STRUCTUREs.
+    superpose
+        Bring the STRUCTUREs onto the first by their Cα atoms first.
+    weights
+        How often each conformation occurs, one number each; equal by default.
+    states
+        Number of steps in which the phantom opens; with --movies as many as there are frames.
+    trajectory
+        DCD, XTC or TRR file of the STRUCTURE: each particle draws a frame.
+    stride
+        Use every so-many-th frame of the trajectory.
+    movies
+        Simulate this many movies of one molecule each, with --frames.
+    frames
+        Frames of a movie.
+    motion
+        Path of the conformation through a movie: constant speed, reversing, or fluctuating (Ornstein–Uhlenbeck).
+    tumbling
+        Degrees that a molecule turns from frame to frame; without it each frame has an orientation of its own.
+    seed
+        Everything random follows from it.
+    """
+    settings = Simulation(
+        box=box,
+        pixel_size=pixel_size,
+        particles=particles,
+        snr=snr,
+        shift=shift,
+        ctf=ctf,
+        defocus=defocus,
+        voltage=voltage,
+        cs=cs,
+        amplitude_contrast=amplitude_contrast,
+        ctf_from=ctf_from,
+        orientations=orientations,
+        noise=noise,
+        noise_spectrum=noise_spectrum,
+        weights=weights,
+        movies=movies,
+        frames=frames,
+        motion=motion,
+        tumbling=tumbling,
+        seed=seed,
+    )
+    steps = states if states is not None else (frames or 1)
+    source = Source(structures, chain, trajectory, stride, steps, superpose)
+    console = Console()
+    with _Bars(console) as bars:
+        paths = simulate_particles(
+            conformations_of(source, box, pixel_size), settings, output, describe=source.plain(), progress=bars.advance
+        )
+    for path in paths[:5]:
+        console.print(f"wrote {path}", highlight=False)
+    if len(paths) > 5:
+        console.print(f"  and {len(paths) - 5} more in {paths[5].parent}", highlight=False)
+
+
+class _Bars:
+    """A progress bar for each step, started when the step first reports."""
+
+    def __init__(self, console: Console):
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "_Bars":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def advance(self, what: str, more: int, of: int) -> None:
+        """Report `more` finished of `of`."""
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=of)
+        self.bars.advance(self.tasks[what], more)
