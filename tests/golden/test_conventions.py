@@ -109,7 +109,7 @@ def test_cryodrgn_rotations_are_ours() -> None:
 
 
 def test_cryodrgn_poses_of_the_hand_rebuild_the_hand() -> None:
-    """80 images at their poses predict 20 others; hand-vol.mrc is no hand but an untrained network, so it cannot be used."""
+    """80 images at their poses predict 20 others; hand-vol.mrc is no hand but an untrained network: no use."""
     folder = DATA / "synthetic_cryodrgn"
     particles = read_particles(folder / "hand.mrcs", poses=folder / "hand_rot.pkl", box=32)
     lattice = FrequencyLattice.of_box(32)

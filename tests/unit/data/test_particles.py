@@ -1,0 +1,110 @@
+"""Particles: lazy images in any order, views, halves, movies, fingerprints."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cryoloom.data import read_particles, write_stack
+from cryoloom.data.assemble import Found, assemble
+from cryoloom.data.particles import CTF_COLUMNS
+from cryoloom.errors import InputError
+from cryoloom.physics.fourier import resample_images
+from cryoloom.physics.pose import Pose
+from cryoloom.physics.so3 import random_rotations
+
+
+@pytest.fixture
+def star(project: Path) -> Path:
+    return project / "job" / "particles.star"
+
+
+def test_images_follow_the_rows_whatever_stack_they_are_in(project: Path, star: Path, images: torch.Tensor) -> None:
+    particles = read_particles(star)
+    order = torch.from_numpy(np.load(project / "order.npy"))
+    assert torch.equal(particles.images(), images[order])
+    for index in (torch.tensor([5, 0, 5, 11]), [3], slice(2, 9, 3), np.array([7, 1])):
+        rows = torch.as_tensor(np.arange(12)[index])
+        assert torch.equal(particles.images(index), images[order[rows]])
+    mask = torch.zeros(12, dtype=torch.bool)
+    mask[[2, 4]] = True
+    assert torch.equal(particles.images(mask), images[order[[2, 4]]])
+    assert particles.images([]).shape == (0, 16, 16)
+
+
+def test_working_box_resamples_images_and_keeps_the_field_of_view(star: Path) -> None:
+    full, small = read_particles(star), read_particles(star, box=8)
+    assert small.pixel_size == pytest.approx(5.0)
+    assert torch.equal(small.images([1, 4]), resample_images(full.images([1, 4]), 8))
+    with pytest.raises(InputError, match="even number"):
+        read_particles(star, box=7)
+
+
+def test_subsets_are_views_that_remember_their_rows(star: Path) -> None:
+    particles = read_particles(star)
+    part = particles.subset([4, 1]).subset([1])
+    assert part.column("source_row").tolist() == [1]
+    assert torch.equal(part.images(), particles.images([1]))
+    assert torch.equal(part.poses().rotation, particles.poses([1]).rotation)
+    assert torch.equal(part.ctf().defocus_u, particles.ctf([1]).defocus_u)
+    assert read_particles(star, limit=3).column("source_row").tolist() == [0, 1, 2]
+
+
+def test_poses_replace_and_vanish(star: Path) -> None:
+    particles = read_particles(star)
+    rotation = random_rotations(12, torch.Generator().manual_seed(0))
+    shift = torch.arange(24.0).reshape(12, 2)
+    turned = particles.with_poses(Pose.single(rotation, shift))
+    assert torch.equal(turned.poses().best_rotation, rotation)
+    assert torch.equal(turned.poses().best_shift, shift)
+    assert not torch.equal(particles.poses().best_shift, shift)
+    with pytest.raises(InputError, match=r"particles\.star has no poses"):
+        turned.with_poses(None).poses()
+
+
+def test_half_sets_come_from_the_file_or_the_seed(star: Path) -> None:
+    particles = read_particles(star)
+    first, second = particles.half_sets(seed=0)
+    assert (particles.column("half_set")[first.numpy()] == 1).all()
+    assert (particles.column("half_set")[second.numpy()] == 2).all()
+    free = particles.with_columns(half_set=0)
+    first, second = free.half_sets(seed=3)
+    assert len(first) == len(second) == 6
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(12))
+    assert torch.equal(first, free.half_sets(seed=3)[0])
+    assert not torch.equal(first, free.half_sets(seed=4)[0])
+
+
+def test_movies_are_rows_in_frame_order_and_halves_keep_them_whole(star: Path) -> None:
+    particles = read_particles(star)
+    with pytest.raises(InputError, match="no movies"):
+        particles.movies()
+    movie = np.array(["m1", "m0", "m2", "m3"])[np.arange(12) % 4]
+    filmed = particles.with_columns(movie_id=movie, frame=np.arange(12)[::-1], half_set=0)
+    movies = filmed.movies()
+    assert sorted(movies) == ["m0", "m1", "m2", "m3"]
+    assert movies["m1"].tolist() == [8, 4, 0]
+    first, second = (set(movie[half.numpy()]) for half in filmed.half_sets(seed=1))
+    assert not first & second
+    assert len(first) == len(second) == 2
+
+
+def test_fingerprint_changes_with_the_input_only(star: Path) -> None:
+    particles = read_particles(star)
+    same = particles.fingerprint()
+    assert same == read_particles(star).fingerprint()
+    assert same != read_particles(star, box=8).fingerprint()
+    assert same != particles.subset(slice(0, 11)).fingerprint()
+    assert same != particles.with_columns(defocus_u=np.ones(12)).fingerprint()
+    assert same != particles.with_poses(None).fingerprint()
+
+
+def test_many_rows_stay_small(tmp_path: Path) -> None:
+    write_stack(tmp_path / "x.mrcs", [torch.zeros(1, 4, 4)], 1, 4, 1.0)
+    one = read_particles(tmp_path / "x.mrcs")
+    n = 100_000
+    columns = {"image_file": one.table["image_file"].array.take(np.zeros(n, dtype=int)), "defocus_u": np.ones(n)}
+    columns |= {name: np.ones(n) for name in CTF_COLUMNS[1:]}
+    particles = assemble(Found(tmp_path / "x.mrcs", n, columns, box=4, pixel_size=1.0))
+    assert particles.table.memory_usage(deep=True).sum() / n < 100
