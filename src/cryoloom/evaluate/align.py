@@ -23,6 +23,9 @@ from cryoloom.evaluate.maps import (
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rotvec
 
+# Voxels a side of the maps that are searched: at a third of it, their band, 15° is still a fine step.
+_COARSE_BOX = 20
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -212,7 +215,7 @@ def refine_volume(
     box = volume.shape[-1]
     placement = _Placement(rotation.float(), hand_flipped, translation.float() / box, 0.0)
     with _one_thread():
-        for small in sorted({min(box, 24), min(box, 64)}):
+        for small in sorted({min(box, _COARSE_BOX), min(box, 64)}):
             moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
             placement = _refine(moving, target, placement, steps=25)
     return _finish(volume, placement)
@@ -221,7 +224,7 @@ def refine_volume(
 def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:
     """`volume` (D, D, D) moved onto `reference` (D, D, D): both hands, all rotations on a 15° grid, all translations.
 
-    Low-passed maps (24 voxels a side) are searched exhaustively, the best twelve placements are refined, and the best
+    Low-passed maps of 20 voxels a side are searched exhaustively, the best twelve placements are refined, and the best
     one again on finer maps. Raises InputError when the shapes differ.
     """
     if volume.shape != reference.shape:
@@ -230,7 +233,7 @@ def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:
             "resample one of them."
         )
     volume, reference = volume.float(), reference.float()
-    box = min(volume.shape[-1], 24)
+    box = min(volume.shape[-1], _COARSE_BOX)
     with _one_thread():
         moving, target = (_prepare(v, box, box / 3) for v in (volume, reference))
         placements = _search(moving, target, RotationGrid(2).rotations(), keep=6)
