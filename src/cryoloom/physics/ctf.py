@@ -38,7 +38,7 @@ def ctf(parameters: CTFParameters, frequency: Tensor) -> Tensor:
     """CTF values (B, P) at spatial frequencies `frequency` (P, 2) in 1/Å.
 
     C = −sin(π λ Δf g² − π/2 Cs λ³ g⁴ + φ + asin w) · exp(−B g²/4), with Δf the defocus along g and w the amplitude
-    contrast: −w at zero frequency, as in RELION and CTFFIND (Rohou & Grigorieff 2015, eq. 1–5).
+    contrast: −w at zero frequency (Rohou & Grigorieff 2015, eq. 1–5). RELION multiplies its white particles by −C.
     """
     p = CTFParameters(*(value.to(torch.float64)[:, None] for value in parameters))
     g = frequency.to(torch.float64)
