@@ -1,0 +1,128 @@
+"""Ab initio by stochastic expectation-maximisation: from random orientations to a low-resolution map."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from cryoloom.model.poses.search import PosteriorSums, Templates, posterior_sums, shift_grid
+from cryoloom.physics.fourier import FrequencyLattice, crossing_shell, fourier_shell_correlation
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
+from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.em.masks import soft_sphere
+from cryoloom.solve.em.sums import PAD, SliceSums
+
+
+class AbInitioSettings(BaseModel, extra="forbid"):
+    """Stochastic EM from nothing: how many particles an iteration, how far the band marches."""
+
+    batch_size: int = Field(500, gt=1, description="Particles drawn for each iteration.")
+    iterations: int = Field(60, gt=0, description="Iterations after which the search stops even if the map still improves.")
+    starts: int = Field(3, gt=0, description="Random starts compared after `trial_iterations`; the most likely goes on.")
+    trial_iterations: int = Field(8, ge=0, description="Iterations that each random start gets before the choice.")
+    first_band: float = Field(4.5, gt=1, description="Band limit of the first iteration, in Fourier pixels.")
+    last_band: float = Field(9.0, gt=1, description="Band limit beyond which local refinement takes over.")
+    growth: float = Field(0.2, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels.")
+    momentum: float = Field(0.85, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
+    first_temper: float = Field(0.15, gt=0, le=1, description="Exponent of the likelihood in the first iteration.")
+    temper_iterations: int = Field(25, gt=0, description="Iterations until the likelihood counts in full.")
+    angle_step: float = Field(15.0, gt=0, description="Spacing of the rotation grid, in degrees.")
+
+
+@dataclass(frozen=True)
+class AbInitioState:
+    """What one iteration hands to the next."""
+
+    iteration: int
+    band: float
+    noise: Tensor
+    halves: tuple[SliceSums, SliceSums]
+    volume: Tensor
+    ssnr: Tensor
+    log_evidence: float
+    peak: float
+
+
+class AbInitio:
+    """One stochastic EM search over a set of images."""
+
+    def __init__(self, images: WorkingImages, settings: AbInitioSettings, group: Tensor, shift_px: float, radius_px: float):
+        self.images, self.settings, self.group = images, settings, group
+        self.shift_px = shift_px
+        self.mask = soft_sphere(images.box, radius_px, device=images.device)
+        self.last_band = min(settings.last_band, images.box / 2 - 1)
+
+    def start(self, generator: torch.Generator) -> AbInitioState:
+        """A first volume from a batch at random orientations."""
+        index = self.draw(generator)
+        noise = self.images.mean_power(index)
+        band = min(self.settings.first_band, self.last_band)
+        evidence = self.images.evidence(index, noise, band)
+        halves = []
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            sums = SliceSums.zeros(self.images.box, self.last_band, self.images.device)
+            part = evidence.select(half)
+            rotations = random_rotations(len(part), generator).to(self.images.device)
+            sums.add(part.weighted, part.power, rotations, part.lattice)
+            halves.append(sums)
+        ssnr = torch.ones(self.images.box // 2, device=self.images.device)
+        volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
+        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -torch.inf, 0.0)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Indices of a random mini-batch; an even number, so that it splits into halves."""
+        n = min(self.settings.batch_size, len(self.images)) // 2 * 2
+        return torch.randperm(len(self.images), generator=generator)[:n]
+
+    def step(self, state: AbInitioState, generator: torch.Generator) -> AbInitioState:
+        """One iteration: assign a mini-batch softly to a randomly turned grid, update sums, noise, band and volume."""
+        s = self.settings
+        index = self.draw(generator)
+        turn = random_rotations(1, generator)[0]
+        lattice = self.images.lattice.prefix(state.band)
+        grid = RotationGrid.with_spacing(s.angle_step).rotations() @ turn
+        grid = grid[asymmetric_unit(grid, self.group)].to(self.images.device)
+        projector = FourierSlice.of_volume(state.volume, PAD, self.last_band)
+        templates = Templates.render(projector, grid, lattice)
+        evidence = self.images.evidence(index, state.noise, state.band)
+        shifts = shift_grid(self.shift_px, min(self.images.box / (4 * state.band), self.shift_px))
+        shifts = shifts.to(self.images.device)
+        log_prior = -0.5 * (shifts.norm(dim=-1) / self.shift_px) ** 2
+        done = min(1.0, state.iteration / s.temper_iterations)
+        temper = s.first_temper ** (1 - done)
+        found, halves = [], []
+        for part, old in zip((slice(0, None, 2), slice(1, None, 2)), state.halves, strict=True):
+            sums = posterior_sums(templates, evidence.select(part), shifts, log_prior, temper)
+            new = SliceSums.zeros(self.images.box, self.last_band, self.images.device)
+            pairs = torch.view_as_complex(sums.pairs.view(len(grid), -1, 2))
+            new.add(pairs, sums.power, grid, lattice)
+            halves.append(old.scaled(s.momentum) + new)
+            found.append(sums)
+        noise = self._noise(state, templates, found, evidence.image_power.sum(0), len(index))
+        return self._maximise(replace(state, noise=noise), (halves[0], halves[1]), found, len(index))
+
+    def _maximise(self, state: AbInitioState, halves: tuple[SliceSums, SliceSums], found: list[PosteriorSums], n: int):
+        flat = torch.full_like(state.ssnr, 1e4)
+        maps = [half.volume(flat) * self.mask for half in halves]
+        fsc = fourier_shell_correlation(*maps).to(flat).clamp(0.0, 0.999)
+        # Two halves of the sums are half as many particles each as the volume is made of.
+        ssnr = (2 * fsc / (1 - fsc)).clamp(min=0.02)
+        volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
+        reach = crossing_shell(fsc[: int(state.band) + 1], 0.5) + 1.5
+        band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
+        log_evidence = sum(f.log_evidence for f in found) / n
+        peak = float(torch.cat([f.peak for f in found]).mean())
+        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, log_evidence, peak)
+
+    def _noise(self, state: AbInitioState, templates: Templates, found: list[PosteriorSums], power: Tensor, n: int):
+        """Noise power by shell from the expected residual: Σ|y|² − 2 Re⟨Σ p C y, T⟩ + Σ p C² |T|²."""
+        lattice: FrequencyLattice = templates.lattice
+        pairs = sum(f.pairs for f in found) * templates.pairs
+        fit = (sum(f.power for f in found) * templates.power).sum(0) - 2 * pairs.view(*templates.power.shape, 2).sum((0, 2))
+        residual = lattice.from_shells(state.noise) * (power + fit) / n
+        updated = state.noise.clone()
+        n_shells = int(state.band)
+        updated[1 : n_shells + 1] = lattice.shell_mean(residual)[1 : n_shells + 1]
+        return 0.5 * state.noise + 0.5 * updated.clamp(min=1e-3 * float(state.noise.max()) * 1e-3)

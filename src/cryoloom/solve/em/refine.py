@@ -1,0 +1,195 @@
+"""Refinement by expectation-maximisation with gold-standard half-sets: poses below a degree, maps to the information limit."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from cryoloom.model.poses.evidence import Evidence
+from cryoloom.model.poses.polish import Modes, polish
+from cryoloom.model.poses.search import Templates, best_candidates, shift_grid, subdivide
+from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import RotationGrid, angular_distance, asymmetric_unit, random_rotations
+from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
+from cryoloom.solve.em.sums import PAD, SliceSums
+
+
+class RefineSettings(BaseModel, extra="forbid"):
+    """Refinement with half-sets: a global search first, then local steps with a band that follows the FSC."""
+
+    iterations: int = Field(10, ge=0, description="Most iterations; stops earlier when poses and resolution stand still.")
+    global_iterations: int = Field(2, ge=0, description="Iterations that search all orientations before local steps only.")
+    search_band: float = Field(8.0, gt=1, description="Band limit of the exhaustive 15° search, in Fourier pixels.")
+    candidates: int = Field(12, gt=0, description="Rotations kept from the exhaustive search for each particle.")
+    hypotheses: int = Field(3, gt=0, description="Rotations kept after subdivision and polished for each particle.")
+    polish_steps: int = Field(4, gt=0, description="Newton steps in rotation and shift in each iteration.")
+    draws: int = Field(1, ge=0, description="Pose samples a particle is inserted at, from its posterior; 0: the best mode only.")
+    band_margin: float = Field(3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
+    still_degrees: float = Field(0.15, gt=0, description="Median change of rotation below which poses stand still.")
+
+
+class ParticlePoses(NamedTuple):
+    """The state of every particle: best rotation (N, 3, 3), shift (N, 2) px, RMS uncertainties, posterior of the best mode."""
+
+    rotation: Tensor
+    shift: Tensor
+    rotation_sigma_deg: Tensor
+    shift_sigma_px: Tensor
+    max_posterior: Tensor
+
+    @classmethod
+    def unknown(cls, n: int) -> "ParticlePoses":
+        """Poses of which nothing is known."""
+        return cls(torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 2), torch.full((n,), 180.0), torch.zeros(n), torch.zeros(n))
+
+
+@dataclass(frozen=True)
+class RefineState:
+    """What one refinement iteration hands to the next."""
+
+    iteration: int
+    band: float
+    noise: Tensor
+    maps: tuple[Tensor, Tensor]
+    sums: tuple[SliceSums, SliceSums] | None
+    mask: Tensor
+    fsc: Tensor
+    poses: ParticlePoses
+    moved_deg: float
+    log_likelihood: float
+
+
+class Refinement:
+    """Half-set refinement of all images of a particle set."""
+
+    def __init__(
+        self,
+        images: WorkingImages,
+        settings: RefineSettings,
+        group: Tensor,
+        halves: tuple[Tensor, Tensor],
+        shift_px: float,
+        radius_px: float,
+    ):
+        self.images, self.settings, self.group, self.halves = images, settings, group, halves
+        self.shift_px = shift_px
+        self.sphere = soft_sphere(images.box, radius_px, device=images.device)
+        self.full_band = images.box / 2
+        self.join_band = min(4.0, images.box / 8)
+
+    def start(self, volume: Tensor, noise: Tensor, band: float, poses: ParticlePoses | None = None) -> RefineState:
+        """Both half-sets begin at the same map, low-passed to `band`."""
+        start = low_pass(volume, band) * self.sphere
+        fsc = torch.zeros(self.images.box // 2)
+        known = poses is not None
+        poses = poses if known else ParticlePoses.unknown(len(self.images))
+        return RefineState(
+            0, band, noise, (start, start), None, self.sphere, fsc, poses, 180.0, -torch.inf
+        )
+
+    def step(self, state: RefineState, search: bool, generator: torch.Generator) -> RefineState:
+        """One iteration over all particles: poses against their half's map, then both maps, the noise and the band."""
+        turn = random_rotations(1, generator)[0]
+        poses = ParticlePoses(*(part.clone() for part in state.poses))
+        residual, seen, likelihood, sums = 0.0, 0, 0.0, []
+        for half, volume in zip(self.halves, state.maps, strict=True):
+            projector = FourierSlice.of_volume(volume, PAD)
+            half_sums = SliceSums.zeros(self.images.box, self.full_band, self.images.device)
+            templates = self._templates(projector, turn) if search else None
+            for index in self.images.chunks(half):
+                evidence = self.images.evidence(index, state.noise, self.full_band)
+                modes = self._poses(projector, templates, evidence, state, index, turn)
+                self._insert(half_sums, evidence, modes, generator)
+                residual = residual + _residual_power(projector, evidence, modes)
+                likelihood += float(modes.score[:, 0].sum())
+                _store(poses, index, modes)
+            sums.append(half_sums)
+            seen += len(half)
+        moved = angular_distance(poses.rotation, state.poses.rotation).median()
+        new = replace(state, poses=poses, moved_deg=float(moved), log_likelihood=likelihood / max(seen, 1))
+        residual = residual * self.images.lattice.from_shells(state.noise) / seen
+        return self._maximise(new, (sums[0], sums[1]), residual)
+
+    def _templates(self, projector: FourierSlice, turn: Tensor) -> tuple[Templates, Tensor]:
+        rotations = RotationGrid(2).rotations() @ turn
+        index = torch.nonzero(asymmetric_unit(rotations, self.group))[:, 0]
+        lattice = self.images.lattice.prefix(min(self.settings.search_band, self.full_band))
+        device = self.images.device
+        return Templates.render(projector, rotations[index].to(device), lattice), index.to(device)
+
+    def _poses(self, projector, templates, evidence: Evidence, state: RefineState, index: Tensor, turn: Tensor) -> Modes:
+        s, box = self.settings, self.images.box
+        used = evidence.prefix(state.band)
+        if templates is None:
+            rotation = state.poses.rotation[index, None].to(self.images.device)
+            shift = state.poses.shift[index, None].to(self.images.device)
+            return polish(projector, used, rotation, shift, s.polish_steps).order()
+        bank, names = templates
+        step = min(box / (4 * s.search_band), self.shift_px)
+        shifts = shift_grid(self.shift_px, step).to(self.images.device)
+        prior = -0.5 * (shifts.norm(dim=-1) / self.shift_px) ** 2
+        coarse = evidence.prefix(bank.lattice.radius[-1].item())
+        found = best_candidates(bank, names, coarse, shifts, prior, s.candidates)
+        local = shift_grid(0.75 * step, step / 2).to(self.images.device)
+        middle = evidence.prefix(min(state.band, 1.5 * s.search_band))
+        found = subdivide(projector, middle, found, 3, turn, local, s.hypotheses)
+        rotation = (RotationGrid(3).rotations(found.index.flatten()) @ turn).view(*found.index.shape, 3, 3)
+        return polish(projector, used, rotation, found.shift, s.polish_steps).order()
+
+    def _insert(self, sums: SliceSums, evidence: Evidence, modes: Modes, generator: torch.Generator) -> None:
+        draws = self.settings.draws
+        if draws == 0:
+            sums.add_particles(evidence, modes.rotation[:, :1], modes.shift[:, :1], torch.ones(len(evidence), 1))
+            return
+        sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
+
+    def _maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor) -> RefineState:
+        shell = self.images.lattice.shell_mean(residual)
+        noise = state.noise.clone()
+        noise[1:] = shell[1:].clamp(min=1e-6 * float(shell.max()))
+        flat = torch.full_like(shell, 1e4)
+        raw = [s.volume(flat) for s in sums]
+        fsc = fourier_shell_correlation(raw[0] * state.mask, raw[1] * state.mask)
+        resolved = crossing_shell(fsc, 0.143)
+        ssnr = _ssnr(fsc)
+        maps = [s.volume(ssnr.to(flat)) for s in sums]
+        average = (maps[0] + maps[1]) / 2
+        mask = molecule_mask(average, max(6.0, 0.6 * resolved), self.sphere)
+        low = low_pass(average, self.join_band)
+        maps = [(low + m - low_pass(m, self.join_band)) * mask for m in maps]
+        band = min(self.full_band, max(state.band, resolved + self.settings.band_margin))
+        return replace(
+            state, iteration=state.iteration + 1, band=band, noise=noise, maps=(maps[0], maps[1]), sums=sums, mask=mask, fsc=fsc
+        )
+
+
+def _ssnr(fsc: Tensor) -> Tensor:
+    """Spectral SNR of one half-map by shell, FSC / (1 − FSC); shells after the first below 0.05 hold nothing."""
+    kept = fsc.clamp(0.0, 0.9999)
+    ssnr = kept / (1 - kept)
+    lost = torch.cat([torch.zeros(1, dtype=torch.bool), (fsc[1:] < 0.05).cumsum(0) > 0])
+    ssnr[lost] = 1e-3
+    ssnr[0] = 1e4
+    return ssnr
+
+
+def _residual_power(projector: FourierSlice, evidence: Evidence, modes: Modes) -> Tensor:
+    """Σ over particles of |y − C T|², (P,), at the best mode; noise-weighted evidence is turned back into power."""
+    slices = projector.project(modes.rotation[:, 0], evidence.lattice)
+    moved = evidence.centred(modes.shift[:, 0])
+    cross = slices.real * moved.real + slices.imag * moved.imag
+    return (evidence.image_power - 2 * cross + evidence.power * slices.abs() ** 2).sum(0)
+
+
+def _store(poses: ParticlePoses, index: Tensor, modes: Modes) -> None:
+    rotation_sigma, shift_sigma = modes.sigma()
+    for whole, part in zip(
+        poses,
+        (modes.rotation[:, 0], modes.shift[:, 0], rotation_sigma, shift_sigma, modes.weights()[:, 0]),
+        strict=True,
+    ):
+        whole[index] = part.cpu()

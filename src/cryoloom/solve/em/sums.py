@@ -1,0 +1,73 @@
+"""The M-step: posterior-weighted slices summed in a Fourier grid, and the volume that they determine."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cryoloom.model.poses.evidence import Evidence
+from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.physics.project import backproject, grid_extent, hermitian, volume_of_grid
+
+PAD = 2
+
+
+@dataclass
+class SliceSums:
+    """Numerator Σ w C y / σ² and denominator Σ w C² / σ² of a volume on a half-space grid, sampled PAD times finer."""
+
+    numerator: Tensor
+    denominator: Tensor
+    box: int
+    band: float
+
+    @classmethod
+    def zeros(cls, box: int, band: float, device: torch.device | str = "cpu") -> "SliceSums":
+        """Empty sums for a `box`³ volume up to `band` Fourier pixels."""
+        m = grid_extent(band, PAD)
+        shape = (2 * m + 1, 2 * m + 1, m + 1)
+        return cls(torch.zeros(shape, dtype=torch.complex64, device=device), torch.zeros(shape, device=device), box, band)
+
+    def add(self, spectra: Tensor, power: Tensor, rotations: Tensor, lattice: FrequencyLattice) -> None:
+        """Insert slices: spectra (R, P) and power (R, P) at rotations (R, 3, 3)."""
+        numerator, denominator = backproject(spectra, power, rotations, lattice, PAD, self.band)
+        self.numerator += numerator
+        self.denominator += denominator
+
+    def add_particles(self, evidence: Evidence, rotation: Tensor, shift: Tensor, weight: Tensor) -> None:
+        """Insert images at K hypotheses each, (B, K, 3, 3) and (B, K, 2) px, with posterior weights (B, K)."""
+        particle, mode = torch.nonzero(weight > 1e-3, as_tuple=True)
+        w = weight[particle, mode][:, None]
+        part = evidence.select(particle)
+        self.add(part.centred(shift[particle, mode]) * w, part.power * w, rotation[particle, mode], evidence.lattice)
+
+    def scaled(self, factor: float) -> "SliceSums":
+        """The sums times a factor: how momentum forgets."""
+        return SliceSums(self.numerator * factor, self.denominator * factor, self.box, self.band)
+
+    def __add__(self, other: "SliceSums") -> "SliceSums":
+        return SliceSums(
+            self.numerator + other.numerator, self.denominator + other.denominator, self.box, self.band
+        )
+
+    def shell_index(self) -> Tensor:
+        """Shell in Fourier pixels of each grid point."""
+        m = self.numerator.shape[-1] - 1
+        axis = torch.arange(-m, m + 1, device=self.numerator.device) / PAD
+        radius2 = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, m:] ** 2
+        return radius2.sqrt().round().long().clamp(max=self.box // 2)
+
+    def volume(self, ssnr: Tensor) -> Tensor:
+        """MAP volume (D, D, D): numerator / (denominator + λ), λ = mean denominator of the shell / its SSNR (D/2,).
+
+        With SSNR = FSC / (1 − FSC) this is the Wiener filter of the radial signal prior. Raises nothing: empty shells give zero.
+        """
+        numerator, denominator = hermitian(self.numerator), hermitian(self.denominator)
+        shell = self.shell_index()
+        size = self.box // 2 + 1
+        total = torch.zeros(size, device=shell.device).index_add_(0, shell.flatten(), denominator.flatten())
+        mean = total / torch.bincount(shell.flatten(), minlength=size).clamp(min=1)
+        ratio = torch.cat([ssnr.to(mean), ssnr.new_zeros(1).to(mean)]).clamp(1e-6, 1e4)
+        prior = mean / ratio + 1e-4 * mean + 1e-12 * mean.max() + 1e-30
+        weight = torch.where(shell <= self.band, 1.0, 0.0)
+        return volume_of_grid(numerator * weight / (denominator + prior[shell]), self.box, PAD)
