@@ -47,9 +47,13 @@ def describe(particles: Particles) -> list[tuple[str, str]]:
     rows = [
         ("format", "".join(particles.source.suffixes[-2:]) or "unknown"),
         ("particles", f"{len(particles):,}"),
-        ("images", f"{len(files):,} stacks, " + ("all found" if particles.has_images else "some missing")),
+        (
+            "images",
+            f"in {len(files):,} {'stack' if len(files) == 1 else 'stacks'}, "
+            + ("all found" if particles.has_images else "some missing"),
+        ),
         ("box", box),
-        ("pixel size", f"{particles.pixel_size:g} Å (finest possible resolution {2 * particles.pixel_size:g} Å)"),
+        ("pixel size", f"{particles.pixel_size:g} Å (finest possible resolution {2 * particles.pixel_size:.3g} Å)"),
         ("optics groups", f"{len(np.unique(column('optics_group')))}"),
     ]
     if particles.has_ctf:

@@ -70,6 +70,14 @@ def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     finite = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translation).all(axis=1)
     if not finite.all():
         raise InputError(f"{path}, row {int(np.flatnonzero(~finite)[0]) + 1}: the pose is no number: remove the row.")
+    skew = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    if skew.max() > 1e-2 or np.linalg.det(rotation).min() < 0:
+        raise InputError(f"{path}, row {int(skew.argmax()) + 1}: the matrix is no rotation: give another file.")
+    if np.abs(translation).max() > 1:
+        # What cryoDRGN's ab initio writes itself; its own loaders misread it.
+        raise InputError(
+            f"{path}: translations reach {np.abs(translation).max():.1f}; expected fractions of the box: divide pixels by it."
+        )
     return rotation.astype(np.float32), translation.astype(np.float32)
 
 

@@ -90,6 +90,23 @@ def test_wrong_number_of_poses_is_refused(project: Path, particles: Particles) -
             read_particles(project / "job" / "particles.star", **{kind: project / name})
 
 
+@pytest.mark.parametrize(
+    ("rotation", "translation", "reason"),
+    [
+        (np.eye(3), 3.5, "translations reach 3.5; expected fractions of the box"),
+        (2 * np.eye(3), 0.0, "is no rotation"),
+        (-np.eye(3), 0.0, "is no rotation"),
+        (np.full((3, 3), np.nan), 0.0, "is no number"),
+        (np.eye(2), 0.0, r"expected rotations \(N, 3, 3\)"),
+    ],
+)
+def test_poses_that_cannot_be_are_refused(project: Path, rotation: np.ndarray, translation: float, reason: str) -> None:
+    poses = (np.stack([rotation] * 12), np.full((12, 2), translation))
+    (project / "bad.pkl").write_bytes(pickle.dumps(poses))
+    with pytest.raises(InputError, match=reason):
+        read_particles(project / "job" / "particles.star", poses=project / "bad.pkl")
+
+
 class Malicious:
     """Pickles to a call of os.system."""
 
