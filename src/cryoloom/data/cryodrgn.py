@@ -76,7 +76,8 @@ def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if np.abs(translation).max() > 1:
         # What cryoDRGN's ab initio writes itself; its own loaders misread it.
         raise InputError(
-            f"{path}: translations reach {np.abs(translation).max():.1f}; expected fractions of the box: divide pixels by it."
+            f"{path}: translations reach {np.abs(translation).max():.1f}; expected fractions of the box: "
+            "divide pixels by the box."
         )
     return rotation.astype(np.float32), translation.astype(np.float32)
 
