@@ -53,10 +53,10 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv --clear .venv; \
 	fi
 	@echo "installing cryoloom and what it stands on into .venv (a minute or two the first time)"
-	@set -o pipefail; \
+	@set -o pipefail; tty=0; if [ -t 1 ]; then tty=1; fi; \
 	if ! $(PY) -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]' 2>&1 \
 	  | tee .venv/install.log \
-	  | awk -v all="$$(grep -c == constraints.txt)" -v tty="$$([ -t 1 ] && echo 1 || echo 0)" ' \
+	  | awk -v all="$$(grep -c == constraints.txt)" -v tty="$$tty" ' \
 	      /^(Collecting|Requirement already satisfied:?) / { name = /^Coll/ ? $$2 : $$4; sub(/[<>=!~;\[(].*/, "", name); \
 	        if (!(name in seen) && name !~ /^(file|cryoloom)/) { seen[name]; n++; say(sprintf("  %d of about %d: %s", n, all, name), n % 20 == 0) } } \
 	      /^Installing collected/ { say("  unpacking", 1) } \
