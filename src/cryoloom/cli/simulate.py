@@ -31,7 +31,7 @@ def simulate(
     noise_spectrum: Path | None = None,
     chain: str | None = None,
     superpose: bool = False,
-    weights: tuple[float, ...] | None = None,
+    weights: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
     states: int | None = None,
     trajectory: Path | None = None,
     stride: int = 1,

@@ -27,9 +27,9 @@ _DOMAIN_DISTANCE = 6.5
 _LOOP_STEP = 3.6
 _SEED = 1974
 # Semi-axes and centres in Å. No two axes agree, and the small domain sits off every axis of the large one.
-_LARGE = (np.array([30.0, 25.0, 20.0]), np.array([-9.0, -5.0, 2.0]))
-_SMALL = (np.array([14.0, 20.0, 16.0]), np.array([20.0, 17.0, -13.0]))
-_HINGE_POINT = np.array([10.0, 12.0, -4.0])
+_LARGE = (np.array([27.0, 24.0, 19.5]), np.array([-7.0, -5.0, 2.0]))
+_SMALL = (np.array([13.0, 19.0, 16.0]), np.array([17.5, 14.5, -12.0]))
+_HINGE_POINT = np.array([9.0, 11.0, -4.0])
 _HINGE_AXIS = np.array([0.48, -0.36, 0.80])
 _OPENING_DEG = 38.0
 _TWIST_DEG = 9.0
