@@ -49,8 +49,8 @@ def _read(path: Path) -> gemmi.Structure:
 
 
 def _mend_elements(structure: gemmi.Structure) -> None:
-    # Simulation programs leave the element column empty and shift names by one place, so that CA reads as calcium and HE1 as
-    # helium. In a residue with a peptide backbone the first letter of the name is the element, but for selenium.
+    # Simulation programs leave the element column empty and shift names by one place, so that CA reads as calcium and
+    # HE1 as helium. In a residue with a peptide backbone the first letter of a name is the element, but for selenium.
     for chain in structure[0]:
         for residue in chain:
             if {"N", "CA", "C"} <= {atom.name for atom in residue}:
@@ -89,14 +89,15 @@ def with_positions(structure: gemmi.Structure, xyz: np.ndarray) -> gemmi.Structu
 
 
 def superposed(structure: gemmi.Structure, reference: gemmi.Structure) -> gemmi.Structure:
-    """A copy of the structure, turned and moved so that its Cα atoms lie best on the reference's of the same residue number.
+    """A copy of the structure, moved so that its Cα atoms lie best on those of the reference with the same number.
 
     Raises InputError where fewer than three residues match.
     """
     fixed, moving = _alphas(reference), _alphas(structure)
     common = [key for key in fixed if key in moving]
     if len(common) < 3:
-        raise InputError(f"{structure.name} and {reference.name} share {len(common)} residues by number: superpose them yourself.")
+        names = f"{structure.name} and {reference.name}"
+        raise InputError(f"{names} share {len(common)} residues by number: superpose them yourself.")
     fit = gemmi.superpose_positions([fixed[key] for key in common], [moving[key] for key in common])
     moved = structure.clone()
     moved[0].transform_pos_and_adp(fit.transform)
@@ -104,20 +105,21 @@ def superposed(structure: gemmi.Structure, reference: gemmi.Structure) -> gemmi.
 
 
 def _alphas(structure: gemmi.Structure) -> dict[str, gemmi.Position]:
-    sites = [site for site in structure[0].all() if site.atom.name in ("CA", "P") and site.atom.element.name in ("C", "P")]
+    kinds = {("CA", "C"), ("P", "P")}
+    sites = [site for site in structure[0].all() if (site.atom.name, site.atom.element.name) in kinds]
     return {f"{site.chain.name}/{site.residue.seqid}/{site.atom.name}": site.atom.pos for site in sites}
 
 
 def read_trajectory(
     topology: str | Path, trajectory: str | Path, stride: int = 1, chain: str | None = None
 ) -> tuple[gemmi.Structure, np.ndarray]:
-    """Every `stride`-th frame of a trajectory: the structure `topology` and coordinates (F, N, 3) in Å of its kept atoms.
+    """Every `stride`-th frame of a trajectory: the structure `topology` and coordinates (F, N, 3) in Å of its atoms.
 
     Raises InputError without MDAnalysis, or where the files do not belong together.
     """
     topology, trajectory = Path(topology), Path(trajectory)
     try:
-        from MDAnalysis.coordinates.core import reader as open_trajectory
+        from MDAnalysis.coordinates.core import get_reader_for
     except ImportError as error:
         raise InputError("Reading a trajectory needs MDAnalysis: run pip install cryoloom[md].") from error
     whole = _read(topology)
@@ -125,11 +127,10 @@ def read_trajectory(
     if not trajectory.is_file():
         raise InputError(f"{trajectory} does not exist: expected a DCD, XTC or TRR trajectory.")
     try:
-        with open_trajectory(str(trajectory), n_atoms=n_atoms) as frames:
+        with get_reader_for(str(trajectory))(str(trajectory), n_atoms=n_atoms) as frames:
             if frames.n_atoms != n_atoms:
-                raise InputError(
-                    f"{trajectory} has frames of {frames.n_atoms} atoms, {topology} has {n_atoms}: give its own topology."
-                )
+                counts = f"{trajectory} has frames of {frames.n_atoms} atoms, {topology} has {n_atoms}"
+                raise InputError(f"{counts}: give the trajectory's own topology.")
             xyz = np.stack([frame.positions.copy() for frame in frames[::stride]])
     except (ValueError, OSError, TypeError) as error:
         raise InputError(f"{trajectory} cannot be read as a trajectory ({error}): expected DCD, XTC or TRR.") from error
