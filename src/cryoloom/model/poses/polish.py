@@ -9,7 +9,7 @@ from torch import Tensor
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.fourier import shift_phases
 from cryoloom.physics.project import FourierSlice
-from cryoloom.physics.so3 import matrix_from_rotvec
+from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec
 
 VALUES_PER_CHUNK = 4_000_000
 
@@ -38,14 +38,23 @@ class Modes(NamedTuple):
     def order(self) -> "Modes":
         """The same modes, the most probable first."""
         order = self.weights().argsort(-1, descending=True)
-        rows = torch.arange(len(order))[:, None]
+        rows = torch.arange(len(order), device=order.device)[:, None]
         return Modes(*(part[rows, order] for part in self))
+
+    def distinct(self, degrees: float = 3.0) -> "Modes":
+        """The same modes, best score first, where those that ended within `degrees` of a better one count no more."""
+        order = self.score.argsort(-1, descending=True)
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        modes = Modes(*(part[rows, order] for part in self))
+        apart = angular_distance(modes.rotation[:, :, None], modes.rotation[:, None])
+        same = torch.tril(apart < degrees, diagonal=-1).any(-1)
+        return modes._replace(score=modes.score.masked_fill(same, -torch.inf))
 
     def sigma(self) -> tuple[Tensor, Tensor]:
         """Root-mean-square angle in degrees (B,) and shift in pixels (B,) between the best mode and the posterior."""
         weight = self.weights()
         best = self.best()
-        rows = torch.arange(len(best))
+        rows = torch.arange(len(best), device=best.device)
         # tr(AᵀB) = 1 + 2 cos(angle); 3 − tr ≈ angle² close by and stays finite far away.
         cosine = (torch.einsum("bkij,bij->bk", self.rotation, self.rotation[rows, best]) - 1) / 2
         apart = torch.acos(cosine.clamp(-1, 1)) ** 2
@@ -90,22 +99,21 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def polish(
-    projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int, temper: float = 1.0
+    projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int
 ) -> Modes:
     """Refine hypotheses (B, K, 3, 3) and shifts (B, K, 2) px by Levenberg–Marquardt steps on the likelihood.
 
     Solves (F + λ diag F) δ = g with the Fisher information F; a step that lowers the score is taken back and λ grows tenfold.
-    `temper` < 1 widens the returned covariance, for noise that the model underestimates.
     """
     size = max(1, VALUES_PER_CHUNK // (10 * rotation.shape[1] * len(evidence.lattice)))
     parts = []
     for start in range(0, len(evidence), size):
         chunk = slice(start, start + size)
-        parts.append(_polish(projector, evidence.select(chunk), rotation[chunk], shift[chunk], steps, temper))
+        parts.append(_polish(projector, evidence.select(chunk), rotation[chunk], shift[chunk], steps))
     return Modes(*(torch.cat(p) for p in zip(*parts, strict=True)))
 
 
-def _polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int, temper: float):
+def _polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int) -> Modes:
     score, gradient, fisher = _curvature(projector, evidence, rotation, shift)
     damping = torch.full_like(score, 1e-2)
     for _ in range(steps):
@@ -126,7 +134,7 @@ def _polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift
         fisher = torch.where(better[..., None, None], new[2], fisher)
         damping = torch.where(better, damping * 0.1, damping * 10).clamp(1e-4, 1e4)
     prior = torch.diag(fisher.new_tensor([3.3, 3.3, 3.3, 1e-2, 1e-2]))
-    return Modes(rotation, shift, score, torch.linalg.inv(fisher * temper + prior))
+    return Modes(rotation, shift, score, torch.linalg.inv(fisher + prior))
 
 
 def _shorten(step: Tensor, longest: float) -> Tensor:

@@ -46,11 +46,14 @@ class Candidates(NamedTuple):
 
 
 class PosteriorSums(NamedTuple):
-    """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P); and Σ log-evidence, max-posteriors."""
+    """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P).
+
+    log_evidence: Σ log p(y) over images, up to a constant of the data. peak: Σ of the largest posterior of each image.
+    """
 
     pairs: Tensor
     power: Tensor
-    log_evidence: float
+    log_evidence: Tensor
     peak: Tensor
 
 
@@ -86,7 +89,7 @@ def posterior_sums(
     g, p = templates.power.shape
     pairs = templates.pairs.new_zeros(g, 2 * p)
     power = templates.power.new_zeros(g, p)
-    total, peaks = 0.0, []
+    total, peak = pairs.new_zeros(()), pairs.new_zeros(())
     for chunk in _chunks(len(evidence), len(shifts) * g):
         part = evidence.select(chunk)
         scores, moved = base_scores(templates, part, shifts)
@@ -95,12 +98,12 @@ def posterior_sums(
         weight = torch.exp_(logits.sub_(top))
         norm = weight.sum(1, keepdim=True)
         weight /= norm
-        total += float((top + norm.log()).sum()) / temper - float(part.image_power.sum())
-        peaks.append(1 / norm[:, 0])
+        total += (top + norm.log()).sum() / temper - part.image_power.sum()
+        peak += (1 / norm).sum()
         weight = weight.view(len(part), len(shifts), g)
         pairs.addmm_(weight.flatten(0, 1).T, moved)
         power.addmm_(weight.sum(1).T, part.power)
-    return PosteriorSums(pairs, power, total, torch.cat(peaks))
+    return PosteriorSums(pairs, power, total, peak)
 
 
 def best_candidates(

@@ -1,5 +1,6 @@
 """Ab initio by stochastic expectation-maximisation: from random orientations to a low-resolution map."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,12 +8,13 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from cryoloom.model.poses.search import PosteriorSums, Templates, posterior_sums, shift_grid
-from cryoloom.physics.fourier import FrequencyLattice, crossing_shell, fourier_shell_correlation
+from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
 from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
+from cryoloom.solve.team import Team
 
 
 class AbInitioSettings(BaseModel, extra="forbid"):
@@ -33,7 +35,10 @@ class AbInitioSettings(BaseModel, extra="forbid"):
 
 @dataclass(frozen=True)
 class AbInitioState:
-    """What one iteration hands to the next."""
+    """What one iteration hands to the next.
+
+    log_evidence: mean over the last batch's images, up to a constant. peaks: the mean largest posterior of each iteration.
+    """
 
     iteration: int
     band: float
@@ -42,14 +47,22 @@ class AbInitioState:
     volume: Tensor
     ssnr: Tensor
     log_evidence: float
-    peak: float
+    peaks: tuple[float, ...]
 
 
 class AbInitio:
     """One stochastic EM search over a set of images."""
 
-    def __init__(self, images: WorkingImages, settings: AbInitioSettings, group: Tensor, shift_px: float, radius_px: float):
-        self.images, self.settings, self.group = images, settings, group
+    def __init__(
+        self,
+        images: WorkingImages,
+        settings: AbInitioSettings,
+        group: Tensor,
+        shift_px: float,
+        radius_px: float,
+        team: Team,
+    ):
+        self.images, self.settings, self.group, self.team = images, settings, group, team
         self.shift_px = shift_px
         self.mask = soft_sphere(images.box, radius_px, device=images.device)
         self.last_band = min(settings.last_band, images.box / 2 - 1)
@@ -62,14 +75,14 @@ class AbInitio:
         evidence = self.images.evidence(index, noise, band)
         halves = []
         for half in (slice(0, None, 2), slice(1, None, 2)):
-            sums = SliceSums.zeros(self.images.box, self.last_band, self.images.device)
+            sums = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
             part = evidence.select(half)
             rotations = random_rotations(len(part), generator).to(self.images.device)
             sums.add(part.weighted, part.power, rotations, part.lattice)
             halves.append(sums)
         ssnr = torch.ones(self.images.box // 2, device=self.images.device)
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
-        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -torch.inf, 0.0)
+        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, ())
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Indices of a random mini-batch; an even number, so that it splits into halves."""
@@ -86,22 +99,36 @@ class AbInitio:
         grid = grid[asymmetric_unit(grid, self.group)].to(self.images.device)
         projector = FourierSlice.of_volume(state.volume, PAD, self.last_band)
         templates = Templates.render(projector, grid, lattice)
-        evidence = self.images.evidence(index, state.noise, state.band)
         shifts = shift_grid(self.shift_px, min(self.images.box / (4 * state.band), self.shift_px))
         shifts = shifts.to(self.images.device)
         log_prior = -0.5 * (shifts.norm(dim=-1) / self.shift_px) ** 2
-        done = min(1.0, state.iteration / s.temper_iterations)
-        temper = s.first_temper ** (1 - done)
         found, halves = [], []
-        for part, old in zip((slice(0, None, 2), slice(1, None, 2)), state.halves, strict=True):
-            sums = posterior_sums(templates, evidence.select(part), shifts, log_prior, temper)
-            new = SliceSums.zeros(self.images.box, self.last_band, self.images.device)
-            pairs = torch.view_as_complex(sums.pairs.view(len(grid), -1, 2))
-            new.add(pairs, sums.power, grid, lattice)
+        power = torch.zeros(len(lattice), device=self.images.device)
+        for part, old in zip((index[::2], index[1::2]), state.halves, strict=True):
+            evidence = self.images.evidence(self.team.share(part), state.noise, state.band)
+            sums = posterior_sums(templates, evidence, shifts, log_prior, self._temper(state))
+            sums = PosteriorSums(*self.team.add(sums))
+            new = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
+            new.add(torch.view_as_complex(sums.pairs.view(len(grid), -1, 2)), sums.power, grid, lattice)
             halves.append(old.scaled(s.momentum) + new)
             found.append(sums)
-        noise = self._noise(state, templates, found, evidence.image_power.sum(0), len(index))
+            power += self.team.add([evidence.image_power.sum(0)])[0]
+        noise = self._noise(state, templates, found, power, len(index))
         return self._maximise(replace(state, noise=noise), (halves[0], halves[1]), found, len(index))
+
+    def _temper(self, state: AbInitioState) -> float:
+        done = min(1.0, state.iteration / self.settings.temper_iterations)
+        return self.settings.first_temper ** (1 - done)
+
+    def converged(self, state: AbInitioState) -> bool:
+        """Whether the band has arrived or stalled, the likelihood counts in full, and assignments sharpen no more."""
+        s, window = self.settings, 4
+        if state.iteration >= s.iterations:
+            return True
+        if state.iteration < s.temper_iterations + 2 * window:
+            return False
+        recent, before = sum(state.peaks[-window:]), sum(state.peaks[-2 * window : -window])
+        return recent - before < 0.02 * window
 
     def _maximise(self, state: AbInitioState, halves: tuple[SliceSums, SliceSums], found: list[PosteriorSums], n: int):
         flat = torch.full_like(state.ssnr, 1e4)
@@ -112,17 +139,19 @@ class AbInitio:
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
         reach = crossing_shell(fsc[: int(state.band) + 1], 0.5) + 1.5
         band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
-        log_evidence = sum(f.log_evidence for f in found) / n
-        peak = float(torch.cat([f.peak for f in found]).mean())
-        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, log_evidence, peak)
+        lattice = self.images.lattice.prefix(state.band)
+        log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
+        log_evidence = float(sum(f.log_evidence for f in found)) / n - log_noise
+        peaks = (*state.peaks, float(sum(f.peak for f in found)) / n)
+        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, log_evidence, peaks)
 
     def _noise(self, state: AbInitioState, templates: Templates, found: list[PosteriorSums], power: Tensor, n: int):
         """Noise power by shell from the expected residual: Σ|y|² − 2 Re⟨Σ p C y, T⟩ + Σ p C² |T|²."""
-        lattice: FrequencyLattice = templates.lattice
+        lattice = templates.lattice
         pairs = sum(f.pairs for f in found) * templates.pairs
         fit = (sum(f.power for f in found) * templates.power).sum(0) - 2 * pairs.view(*templates.power.shape, 2).sum((0, 2))
         residual = lattice.from_shells(state.noise) * (power + fit) / n
         updated = state.noise.clone()
         n_shells = int(state.band)
         updated[1 : n_shells + 1] = lattice.shell_mean(residual)[1 : n_shells + 1]
-        return 0.5 * state.noise + 0.5 * updated.clamp(min=1e-3 * float(state.noise.max()) * 1e-3)
+        return 0.5 * state.noise + 0.5 * updated.clamp(min=1e-6 * float(state.noise.max()))

@@ -1,5 +1,6 @@
 """Refinement by expectation-maximisation with gold-standard half-sets: poses below a degree, maps to the information limit."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from cryoloom.physics.so3 import RotationGrid, angular_distance, asymmetric_unit
 from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
+from cryoloom.solve.team import Team
 
 
 class RefineSettings(BaseModel, extra="forbid"):
@@ -27,7 +29,6 @@ class RefineSettings(BaseModel, extra="forbid"):
     candidates: int = Field(12, gt=0, description="Rotations kept from the exhaustive search for each particle.")
     hypotheses: int = Field(3, gt=0, description="Rotations kept after subdivision and polished for each particle.")
     polish_steps: int = Field(4, gt=0, description="Newton steps in rotation and shift in each iteration.")
-    draws: int = Field(1, ge=0, description="Pose samples a particle is inserted at, from its posterior; 0: the best mode only.")
     band_margin: float = Field(3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
     still_degrees: float = Field(0.15, gt=0, description="Median change of rotation below which poses stand still.")
 
@@ -55,7 +56,8 @@ class RefineState:
     band: float
     noise: Tensor
     maps: tuple[Tensor, Tensor]
-    sums: tuple[SliceSums, SliceSums] | None
+    half_maps: tuple[Tensor, Tensor]
+    volume: Tensor
     mask: Tensor
     fsc: Tensor
     poses: ParticlePoses
@@ -74,8 +76,10 @@ class Refinement:
         halves: tuple[Tensor, Tensor],
         shift_px: float,
         radius_px: float,
+        team: Team,
     ):
         self.images, self.settings, self.group, self.halves = images, settings, group, halves
+        self.team = team
         self.shift_px = shift_px
         self.sphere = soft_sphere(images.box, radius_px, device=images.device)
         self.full_band = images.box / 2
@@ -88,31 +92,35 @@ class Refinement:
         known = poses is not None
         poses = poses if known else ParticlePoses.unknown(len(self.images))
         return RefineState(
-            0, band, noise, (start, start), None, self.sphere, fsc, poses, 180.0, -torch.inf
+            0, band, noise, (start, start), (start, start), start, self.sphere, fsc, poses, 180.0, -math.inf
         )
 
     def step(self, state: RefineState, search: bool, generator: torch.Generator) -> RefineState:
         """One iteration over all particles: poses against their half's map, then both maps, the noise and the band."""
         turn = random_rotations(1, generator)[0]
-        poses = ParticlePoses(*(part.clone() for part in state.poses))
-        residual, seen, likelihood, sums = 0.0, 0, 0.0, []
+        poses = ParticlePoses(*(torch.zeros_like(part) for part in state.poses))
+        residual = torch.zeros(len(self.images.lattice), device=self.images.device)
+        likelihood = torch.zeros(1)
+        sums = []
         for half, volume in zip(self.halves, state.maps, strict=True):
             projector = FourierSlice.of_volume(volume, PAD)
-            half_sums = SliceSums.zeros(self.images.box, self.full_band, self.images.device)
+            half_sums = SliceSums.zeros(self.images.box, self.full_band, self.group, self.images.device)
             templates = self._templates(projector, turn) if search else None
-            for index in self.images.chunks(half):
+            for index in self.images.chunks(self.team.share(half)):
                 evidence = self.images.evidence(index, state.noise, self.full_band)
                 modes = self._poses(projector, templates, evidence, state, index, turn)
-                self._insert(half_sums, evidence, modes, generator)
-                residual = residual + _residual_power(projector, evidence, modes)
-                likelihood += float(modes.score[:, 0].sum())
+                half_sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
+                residual += _residual_power(projector, evidence, modes)
+                likelihood += modes.score[:, 0].sum().cpu()
                 _store(poses, index, modes)
-            sums.append(half_sums)
-            seen += len(half)
-        moved = angular_distance(poses.rotation, state.poses.rotation).median()
-        new = replace(state, poses=poses, moved_deg=float(moved), log_likelihood=likelihood / max(seen, 1))
-        residual = residual * self.images.lattice.from_shells(state.noise) / seen
-        return self._maximise(new, (sums[0], sums[1]), residual)
+            sums.append(half_sums.all_reduced(self.team))
+        residual, likelihood, *rows = self.team.add([residual, likelihood, *poses])
+        n = sum(len(half) for half in self.halves)
+        poses = ParticlePoses(*rows)
+        moved = float(angular_distance(poses.rotation, state.poses.rotation).median())
+        new = replace(state, poses=poses, moved_deg=moved, log_likelihood=float(likelihood) / n)
+        residual = residual * self.images.lattice.from_shells(state.noise) / n
+        return self.maximise(new, (sums[0], sums[1]), residual)
 
     def _templates(self, projector: FourierSlice, turn: Tensor) -> tuple[Templates, Tensor]:
         rotations = RotationGrid(2).rotations() @ turn
@@ -127,7 +135,7 @@ class Refinement:
         if templates is None:
             rotation = state.poses.rotation[index, None].to(self.images.device)
             shift = state.poses.shift[index, None].to(self.images.device)
-            return polish(projector, used, rotation, shift, s.polish_steps).order()
+            return polish(projector, used, rotation, shift, s.polish_steps)
         bank, names = templates
         step = min(box / (4 * s.search_band), self.shift_px)
         shifts = shift_grid(self.shift_px, step).to(self.images.device)
@@ -138,36 +146,42 @@ class Refinement:
         middle = evidence.prefix(min(state.band, 1.5 * s.search_band))
         found = subdivide(projector, middle, found, 3, turn, local, s.hypotheses)
         rotation = (RotationGrid(3).rotations(found.index.flatten()) @ turn).view(*found.index.shape, 3, 3)
-        return polish(projector, used, rotation, found.shift, s.polish_steps).order()
+        return polish(projector, used, rotation, found.shift, s.polish_steps).distinct().order()
 
-    def _insert(self, sums: SliceSums, evidence: Evidence, modes: Modes, generator: torch.Generator) -> None:
-        draws = self.settings.draws
-        if draws == 0:
-            sums.add_particles(evidence, modes.rotation[:, :1], modes.shift[:, :1], torch.ones(len(evidence), 1))
-            return
-        sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
-
-    def _maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor) -> RefineState:
-        shell = self.images.lattice.shell_mean(residual)
+    def maximise(
+        self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None
+    ) -> RefineState:
+        """Maps, mask, FSC, noise and band from both halves' sums; the noise stays where there is no residual (P,)."""
         noise = state.noise.clone()
-        noise[1:] = shell[1:].clamp(min=1e-6 * float(shell.max()))
-        flat = torch.full_like(shell, 1e4)
+        if residual is not None:
+            shell = self.images.lattice.shell_mean(residual)
+            noise[1:] = shell[1:].clamp(min=1e-6 * float(shell.max()))
+        flat = torch.full_like(noise, 1e4)
         raw = [s.volume(flat) for s in sums]
         fsc = fourier_shell_correlation(raw[0] * state.mask, raw[1] * state.mask)
         resolved = crossing_shell(fsc, 0.143)
-        ssnr = _ssnr(fsc)
+        ssnr = signal_to_noise(fsc)
         maps = [s.volume(ssnr.to(flat)) for s in sums]
-        average = (maps[0] + maps[1]) / 2
-        mask = molecule_mask(average, max(6.0, 0.6 * resolved), self.sphere)
-        low = low_pass(average, self.join_band)
+        # The whole set holds twice the signal of a half.
+        volume = (sums[0] + sums[1]).volume(2 * ssnr.to(flat))
+        mask = molecule_mask(volume, max(6.0, 0.6 * resolved), self.sphere)
+        low = low_pass((maps[0] + maps[1]) / 2, self.join_band)
         maps = [(low + m - low_pass(m, self.join_band)) * mask for m in maps]
         band = min(self.full_band, max(state.band, resolved + self.settings.band_margin))
         return replace(
-            state, iteration=state.iteration + 1, band=band, noise=noise, maps=(maps[0], maps[1]), sums=sums, mask=mask, fsc=fsc
+            state,
+            iteration=state.iteration + 1,
+            band=band,
+            noise=noise,
+            maps=(maps[0], maps[1]),
+            half_maps=(raw[0], raw[1]),
+            volume=volume,
+            mask=mask,
+            fsc=fsc,
         )
 
 
-def _ssnr(fsc: Tensor) -> Tensor:
+def signal_to_noise(fsc: Tensor) -> Tensor:
     """Spectral SNR of one half-map by shell, FSC / (1 − FSC); shells after the first below 0.05 hold nothing."""
     kept = fsc.clamp(0.0, 0.9999)
     ssnr = kept / (1 - kept)

@@ -1,6 +1,6 @@
 """The M-step: posterior-weighted slices summed in a Fourier grid, and the volume that they determine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import backproject, grid_extent, hermitian, volume_of_grid
+from cryoloom.solve.team import Team
 
 PAD = 2
 
@@ -20,19 +21,22 @@ class SliceSums:
     denominator: Tensor
     box: int
     band: float
+    group: Tensor
 
     @classmethod
-    def zeros(cls, box: int, band: float, device: torch.device | str = "cpu") -> "SliceSums":
-        """Empty sums for a `box`³ volume up to `band` Fourier pixels."""
+    def zeros(cls, box: int, band: float, group: Tensor, device: torch.device | str = "cpu") -> "SliceSums":
+        """Empty sums for a `box`³ volume up to `band` Fourier pixels, with the symmetry of a point group (n, 3, 3)."""
         m = grid_extent(band, PAD)
         shape = (2 * m + 1, 2 * m + 1, m + 1)
-        return cls(torch.zeros(shape, dtype=torch.complex64, device=device), torch.zeros(shape, device=device), box, band)
+        numerator = torch.zeros(shape, dtype=torch.complex64, device=device)
+        return cls(numerator, torch.zeros(shape, device=device), box, band, group.to(device))
 
     def add(self, spectra: Tensor, power: Tensor, rotations: Tensor, lattice: FrequencyLattice) -> None:
-        """Insert slices: spectra (R, P) and power (R, P) at rotations (R, 3, 3)."""
-        numerator, denominator = backproject(spectra, power, rotations, lattice, PAD, self.band)
-        self.numerator += numerator
-        self.denominator += denominator
+        """Insert slices: spectra (R, P) and power (R, P) at rotations (R, 3, 3) and all their symmetry mates R·g."""
+        for element in self.group:
+            numerator, denominator = backproject(spectra, power, rotations @ element, lattice, PAD, self.band)
+            self.numerator += numerator
+            self.denominator += denominator
 
     def add_particles(self, evidence: Evidence, rotation: Tensor, shift: Tensor, weight: Tensor) -> None:
         """Insert images at K hypotheses each, (B, K, 3, 3) and (B, K, 2) px, with posterior weights (B, K)."""
@@ -43,12 +47,18 @@ class SliceSums:
 
     def scaled(self, factor: float) -> "SliceSums":
         """The sums times a factor: how momentum forgets."""
-        return SliceSums(self.numerator * factor, self.denominator * factor, self.box, self.band)
+        return replace(self, numerator=self.numerator * factor, denominator=self.denominator * factor)
 
     def __add__(self, other: "SliceSums") -> "SliceSums":
-        return SliceSums(
-            self.numerator + other.numerator, self.denominator + other.denominator, self.box, self.band
+        """Sums over both sets of particles."""
+        return replace(
+            self, numerator=self.numerator + other.numerator, denominator=self.denominator + other.denominator
         )
+
+    def all_reduced(self, team: Team) -> "SliceSums":
+        """Sums over the processes of a team."""
+        numerator, denominator = team.add([self.numerator, self.denominator])
+        return replace(self, numerator=numerator, denominator=denominator)
 
     def shell_index(self) -> Tensor:
         """Shell in Fourier pixels of each grid point."""
@@ -60,7 +70,7 @@ class SliceSums:
     def volume(self, ssnr: Tensor) -> Tensor:
         """MAP volume (D, D, D): numerator / (denominator + λ), λ = mean denominator of the shell / its SSNR (D/2,).
 
-        With SSNR = FSC / (1 − FSC) this is the Wiener filter of the radial signal prior. Raises nothing: empty shells give zero.
+        With SSNR = FSC / (1 − FSC) this is the Wiener filter of the radial signal prior.
         """
         numerator, denominator = hermitian(self.numerator), hermitian(self.denominator)
         shell = self.shell_index()

@@ -1,0 +1,168 @@
+"""`cryoloom reconstruct` and `cryoloom resume`: particles in, a run directory out."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import Parameter
+from rich.console import Console
+
+from cryoloom.cli.progress import StageProgress
+from cryoloom.cli.settings import read_settings
+from cryoloom.data import Particles, read_particles
+from cryoloom.data.checks import check_images
+from cryoloom.errors import InputError
+from cryoloom.physics.pose import Pose
+from cryoloom.physics.so3 import point_group
+from cryoloom.report.html import write_report
+from cryoloom.solve.run import Run, RunConfig
+from cryoloom.solve.team import Team
+from cryoloom.systems.catalogue import find_system
+
+
+def reconstruct(
+    particles: Path,
+    *fields: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    system: str = "loom",
+    config: Path | None = None,
+    poses: str | None = None,
+    refine: bool = False,
+    symmetry: str = "C1",
+    init: Path | None = None,
+    datadir: Path | None = None,
+    box: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+) -> None:
+    """Reconstruct a map and the pose of every particle, and write a run directory with a report.
+
+    Without --poses nothing needs to be known: orientations are found from scratch. Any setting of the system can be given
+    as --FIELD VALUE, such as --ab-initio.starts 1; `cryoloom systems loom` lists them.
+
+    Examples: `cryoloom reconstruct particles.star -o run1`, `cryoloom reconstruct J24_particles.cs --datadir /data -o run2`,
+    `cryoloom reconstruct particles.star --poses known --refine -o run3`.
+
+    Parameters
+    ----------
+    particles
+        RELION .star, cryoSPARC .cs, or .mrcs.
+    output
+        Directory for the run; it must be new or empty.
+    system
+        Which method: see `cryoloom systems`.
+    config
+        YAML file of settings; another run's config.yaml works.
+    poses
+        "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles. Skips the search.
+    refine
+        With --poses: polish them.
+    symmetry
+        Point group of the molecule: C1, Cn, Dn, T, O or I.
+    init
+        A finished run whose poses to start from.
+    datadir
+        Folder that image file names are relative to.
+    box
+        Working box in pixels: images are Fourier-cropped to it. Even.
+    limit
+        Use at most this many particles, from the front.
+    seed
+        Seed of all random draws.
+    device
+        auto takes CUDA where there is one.
+    devices
+        Number of processes, one a device, that share the particles.
+    num_nodes
+        Number of machines, when started by torchrun or SLURM.
+    """
+    found = find_system(system)
+    settings = read_settings(found.settings, config, fields)
+    if refine and poses is None and init is None:
+        raise InputError("--refine polishes poses that are given: add --poses known or --poses FILE.")
+    _check_symmetry(symmetry)
+    team = Team.launch(device, devices, num_nodes)
+    run_config = RunConfig(
+        particles=particles.resolve(),
+        system=system,
+        settings=settings.model_dump(mode="json"),
+        poses=poses if poses in (None, "known") else Path(poses).resolve(),
+        refine=refine,
+        symmetry=symmetry,
+        init=init.resolve() if init else None,
+        datadir=datadir.resolve() if datadir else None,
+        box=box,
+        limit=limit,
+        seed=seed,
+        device=device,
+        devices=devices,
+        num_nodes=num_nodes,
+        command=shlex.join(["cryoloom", *sys.argv[1:]]),
+    )
+    loaded, known = load(run_config)
+    run_config.fingerprint = loaded.fingerprint()
+    if team.leads:
+        Run.create(output, run_config)
+    team.wait()
+    _carry_out(Run.open(output), loaded, known, team)
+
+
+def resume(run: Path) -> None:
+    """Continue a run that Ctrl-C, a crash or a power cut stopped; the result is the same as if it had not happened.
+
+    Parameters
+    ----------
+    run
+        The directory that `cryoloom reconstruct -o` made.
+    """
+    opened = Run.open(run)
+    console = Console()
+    if (opened.path / "report.html").exists():
+        console.print(f"{run} is finished already: see {opened.path / 'report.html'}", highlight=False)
+        return
+    config = opened.config
+    team = Team.launch(config.device, config.devices, config.num_nodes)
+    loaded, known = load(config)
+    if loaded.fingerprint() != config.fingerprint:
+        raise InputError(f"{config.particles} or its images changed since {run} began: start a new run instead.")
+    _carry_out(opened, loaded, known, team)
+
+
+def load(config: RunConfig) -> tuple[Particles, Pose | None]:
+    """The particles that a run works on, checked, and the poses it was told to use."""
+    poses = config.poses if isinstance(config.poses, Path) else None
+    if config.init is not None:
+        poses = config.init / "particles.star"
+    particles = read_particles(
+        config.particles, datadir=config.datadir, poses=poses, limit=config.limit, box=config.box, require_images=True
+    )
+    if len(particles) < 4:
+        raise InputError(f"{config.particles} has {len(particles)} particles: a reconstruction needs at least 4.")
+    check_images(particles)
+    known = particles.poses() if config.poses is not None or config.init is not None else None
+    return particles, known
+
+
+def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:
+    console = Console(quiet=not team.leads)
+    found = find_system(run.config.system)
+    settings = found.settings(**run.config.settings)
+    torch.manual_seed(run.config.seed)
+    with run.locked(team.leads), StageProgress(console, quiet=not team.leads) as progress:
+        found.reconstruct(particles, known, settings, run, team, progress)
+        if team.leads:
+            write_report(run.path)
+    for name in ("volumes/volume.mrc", "particles.star", "report.html"):
+        console.print(f"wrote {run.path / name}", highlight=False, soft_wrap=True)
+
+
+def _check_symmetry(symmetry: str) -> None:
+    try:
+        point_group(symmetry)
+    except ValueError as error:
+        raise InputError(f"--symmetry {symmetry}: {error}.") from error

@@ -1,0 +1,82 @@
+"""Settings of a system from a YAML file and from `--FIELD VALUE` on the command line."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cryoloom.errors import InputError
+
+
+def setting_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every setting of a model as (dotted option name, default, description), nested models flattened."""
+    for name, field in model.model_fields.items():
+        option = prefix + name.replace("_", "-")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_fields(field.annotation, option + ".")
+        else:
+            yield option, field.default, field.description or ""
+
+
+def read_settings(model: type[BaseModel], config: Path | None, tokens: tuple[str, ...]) -> BaseModel:
+    """Settings from defaults, then the YAML file, then options such as `--ab-initio.starts 1`.
+
+    Raises InputError naming the option or the file's entry that does not fit.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = _read_yaml(config)
+    for option, value in _pairs(tokens):
+        _check_known(option, model)
+        _put(values, option.replace("-", "_").split("."), value)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = f"{config}: " if config is not None else ""
+        raise InputError(f"{where}setting {name}: {first['msg'].lower()}, got {first['input']!r}.") from error
+
+
+def _read_yaml(config: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(config.read_text()) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{config} cannot be read as YAML settings: {reason}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{config}: expected `name: value` lines, as `cryoloom systems loom` lists them.")
+    # A run's config.yaml serves too: its settings are one of its entries.
+    return values.get("settings", values)
+
+
+def _pairs(tokens: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    rest = list(tokens)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise InputError(f"{option!r} was not expected here: options start with --, see `cryoloom reconstruct --help`.")
+        name, equals, value = option[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise InputError(f"--{name} needs a value.")
+            value = rest.pop(0)
+        yield name, value
+
+
+def _check_known(option: str, model: type[BaseModel]) -> None:
+    known = [name for name, _, _ in setting_fields(model)]
+    if option.replace("_", "-") not in known:
+        # A forgotten group ("--starts") is as likely as a typing error.
+        near = [name for name in known if name.rsplit(".", 1)[-1] == option] or difflib.get_close_matches(option, known, 1)
+        hint = f"did you mean --{near[0]}?" if near else "`cryoloom systems loom` lists the settings."
+        raise InputError(f"there is no option --{option}: {hint}")
+
+
+def _put(values: dict[str, Any], path: list[str], value: str) -> None:
+    for name in path[:-1]:
+        values = values.setdefault(name, {})
+    values[path[-1]] = None if value.lower() in ("none", "null") else value

@@ -1,0 +1,83 @@
+"""Alarms: signs in a finished or running reconstruction that it went wrong, and what to do about each."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cryoloom.physics.fourier import radii3
+from cryoloom.solve.em.refine import ParticlePoses
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One sign of trouble in plain words."""
+
+    name: str
+    severity: Literal["warning", "error"]
+    message: str
+    advice: str
+
+    def as_dict(self) -> dict[str, str]:
+        """For alarms.json."""
+        return asdict(self)
+
+
+def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
+    """What a map (D, D, D) itself gives away: NaN, wrong contrast sign, a hollow shell."""
+    if not bool(torch.isfinite(volume).all()):
+        message = "The map holds values that are not numbers."
+        return [Alarm("not-a-number", "error", message, "Run `cryoloom info` on the particles: some images may be damaged.")]
+    found = []
+    r = radii3(volume.shape[-1], volume.device)
+    inside = volume[r < radius_px]
+    centred = inside - inside.mean()
+    skewness = float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
+    if skewness < -0.3:
+        message = f"The map's density is negative where the molecule is (skewness {skewness:.1f})."
+        advice = "The images' contrast is inverted: multiply them by −1 and start again."
+        found.append(Alarm("contrast-sign", "error", message, advice))
+    density = volume.abs()
+    core = float(density[r < 0.5 * radius_px].mean())
+    rim = float(density[(r > 0.8 * radius_px) & (r < radius_px)].mean())
+    if rim > 1.5 * core:
+        message = f"The map is a hollow shell: density at the rim is {rim / max(core, 1e-30):.1f} times that at the centre."
+        advice = "Give the molecule's size with --mask-diameter-angst, a larger --box, or another --seed."
+        found.append(Alarm("hollow-shell", "warning", message, advice))
+    return found
+
+
+def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
+    """What the poses give away: all particles in one orientation, or none known."""
+    found = []
+    view = poses.rotation[:, 2]
+    sample = view[torch.linspace(0, len(view) - 1, min(2000, len(view))).long()]
+    close = ((sample @ sample.T) > 0.98).float().mean(1)
+    share = float(close.max())
+    # A cap of cos > 0.98 covers 1 % of the sphere.
+    if share > 0.5:
+        message = f"{100 * share:.0f} % of the particles look along one direction."
+        advice = "Check for damaged or identical images; with a truly preferred orientation collect tilted data."
+        found.append(Alarm("one-orientation", "error" if share > 0.9 else "warning", message, advice))
+    uncertain = float((poses.rotation_sigma_deg > 20).float().mean())
+    if uncertain > 0.5:
+        message = f"{100 * uncertain:.0f} % of the particles have a pose uncertainty above 20°."
+        advice = "The map is not to be trusted: try more particles, another --seed, or --symmetry if the molecule has one."
+        found.append(Alarm("poses-unknown", "error", message, advice))
+    return found
+
+
+def resolution_alarms(fsc: Tensor, resolution_angst: float, pixel_size: float) -> list[Alarm]:
+    """What the FSC (D/2,) gives away: an empty high band, or a resolution that stops at the sampling."""
+    box = 2 * len(fsc)
+    shell = box * pixel_size / resolution_angst
+    if shell < 4:
+        message = f"The half-maps agree only to {resolution_angst:.0f} Å."
+        advice = "Nothing above that is signal: check CTF, pixel size and contrast with `cryoloom info`, or use more particles."
+        return [Alarm("empty-high-band", "error", message, advice)]
+    if shell > 0.95 * len(fsc):
+        message = f"The half-maps agree up to the finest detail that the working box holds ({2 * pixel_size:.2g} Å)."
+        advice = "If the images are finer than that, run again with a larger --box."
+        return [Alarm("sampling-limit", "warning", message, advice)]
+    return []

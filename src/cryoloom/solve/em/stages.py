@@ -1,0 +1,126 @@
+"""The loops of loom: random starts compared, one search carried on, refinement until nothing moves, all of it resumable."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from cryoloom.physics.fourier import crossing_shell
+from cryoloom.solve.em.abinitio import AbInitio, AbInitioState
+from cryoloom.solve.em.refine import Refinement, RefineState
+from cryoloom.solve.run import Run, from_plain
+from cryoloom.solve.team import Team
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Random starts of the ab initio search: the one under way, and the best that was finished."""
+
+    number: int
+    state: AbInitioState
+    best: AbInitioState | None
+
+
+class Session:
+    """What a stage needs beside its algorithm: the run's files, the random generator, the progress shown."""
+
+    def __init__(self, run: Run, team: Team, progress: Progress):
+        self.run, self.team, self.progress = run, team, progress
+        self.generator = torch.Generator().manual_seed(run.config.seed)
+        self.step = 0
+        self.checkpoint = run.load_checkpoint() if team.leads or team.size > 1 else None
+        if self.checkpoint:
+            self.step = self.checkpoint["step"]
+            self.generator.set_state(self.checkpoint["generator"])
+
+    def saved(self, stage: str, kind: type) -> Any:
+        """The state of a stage that an earlier session left, or None."""
+        if self.checkpoint is None or stage not in self.checkpoint["states"]:
+            return None
+        return from_plain(kind, self.checkpoint["states"][stage], self.team.device)
+
+    def save(self, metrics: dict[str, Any], **states: Any) -> None:
+        """One iteration is done: record its numbers and a checkpoint."""
+        self.step += 1
+        if self.team.leads:
+            self.run.record(**metrics)
+            held = {"step": self.step, "generator": self.generator.get_state(), "states": states}
+            self.run.save_checkpoint(self.step, held)
+
+
+def run_ab_initio(search: AbInitio, session: Session) -> AbInitioState:
+    """Several random starts for a few iterations each, then the most likely one until it converges."""
+    s, saved = search.settings, session.saved("ab_initio", Trials)
+    trials = saved or Trials(1, search.start(session.generator), None)
+    total = (s.starts - 1) * s.trial_iterations + s.iterations
+    while not (trials.number >= s.starts and search.converged(trials.state)):
+        state, best = trials.state, trials.best
+        if state.iteration == s.trial_iterations and trials.number <= s.starts and s.starts > 1:
+            best = state if best is None or state.log_evidence > best.log_evidence else best
+            if trials.number < s.starts:
+                trials = Trials(trials.number + 1, search.start(session.generator), best)
+                continue
+            state = best
+            trials = Trials(s.starts + 1, state, best)
+        state = search.step(state, session.generator)
+        trials = replace(trials, state=state)
+        session.save(_ab_initio_metrics(search, trials), ab_initio=trials)
+        done = (min(trials.number, s.starts) - 1) * s.trial_iterations + state.iteration
+        text = f"band {state.band:.1f}, certainty {state.peaks[-1]:.2f}"
+        session.progress("ab initio", done, total, text)
+    session.progress("ab initio", total, total, f"band {trials.state.band:.1f}")
+    return trials.state
+
+
+def _ab_initio_metrics(search: AbInitio, trials: Trials) -> dict[str, Any]:
+    state = trials.state
+    box_angst = search.images.box * search.images.pixel_size
+    return {
+        "stage": "ab initio",
+        "start": min(trials.number, search.settings.starts),
+        "iteration": state.iteration,
+        "band": round(state.band, 2),
+        "resolution_angst": round(box_angst / state.band, 2),
+        "log_likelihood": round(state.log_evidence, 3),
+        "max_posterior": round(state.peaks[-1], 4),
+        "images": min(search.settings.batch_size, len(search.images)),
+    }
+
+
+def run_refinement(refinement: Refinement, state: RefineState, session: Session, search: bool) -> RefineState:
+    """Refine until poses stand still; with `search`, the first iterations and a last one search all orientations.
+
+    The last search gives every particle the posterior over all its modes.
+    """
+    s = refinement.settings
+    state = session.saved("refine", RefineState) or state
+    total = s.iterations
+    while state.iteration < total:
+        still = state.iteration > s.global_iterations and state.moved_deg < s.still_degrees
+        last = still or state.iteration == total - 1
+        everywhere = search and (last or state.iteration < s.global_iterations)
+        state = refinement.step(state, everywhere, session.generator)
+        resolved = crossing_shell(state.fsc, 0.143)
+        resolution = refinement.images.box * refinement.images.pixel_size / max(resolved, 1e-3)
+        session.save(
+            {
+                "stage": "refine",
+                "iteration": state.iteration,
+                "band": round(state.band, 2),
+                "resolution_angst": round(resolution, 3),
+                "log_likelihood": round(state.log_likelihood, 3),
+                "rotation_change_deg": round(state.moved_deg, 4),
+                "rotation_sigma_deg": round(float(state.poses.rotation_sigma_deg.median()), 4),
+                "max_posterior": round(float(state.poses.max_posterior.mean()), 4),
+                "images": len(refinement.images),
+            },
+            refine=replace(state, iteration=total) if last else state,
+        )
+        session.progress("refine", state.iteration, total, f"{resolution:.2f} Å, poses moved {state.moved_deg:.2f}°")
+        if last:
+            break
+    session.progress("refine", total, total, "done")
+    return state

@@ -1,0 +1,215 @@
+"""The run directory: settings, metrics, checkpoints and results of one reconstruction, safe against any interruption."""
+
+import dataclasses
+import json
+import os
+import socket
+import time
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+import yaml
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+import cryoloom
+from cryoloom.errors import InputError
+
+CHECKPOINTS_KEPT = 2
+
+
+class RunConfig(BaseModel, extra="forbid"):
+    """Everything needed to repeat a run; written to config.yaml with the defaults spelled out."""
+
+    particles: Path
+    system: str = "loom"
+    settings: dict[str, Any] = {}
+    poses: Path | Literal["known"] | None = None
+    refine: bool = False
+    symmetry: str = "C1"
+    init: Path | None = None
+    datadir: Path | None = None
+    box: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    command: str = ""
+    version: str = cryoloom.__version__
+    fingerprint: str = ""
+
+
+class Run:
+    """An open run directory. One process writes it; a lock keeps a second run out."""
+
+    def __init__(self, path: Path, config: RunConfig):
+        self.path, self.config = path, config
+        self._before = 0.0
+        self._opened = time.monotonic()
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "Run":
+        """A new run in an absent or empty directory. Raises InputError where something lies there already."""
+        path = Path(path)
+        if path.is_file():
+            raise InputError(f"{path} is a file: -o takes a directory for the run.")
+        if (path / "config.yaml").exists():
+            _refuse_if_live(path)
+            raise InputError(f"{path} holds a run already: `cryoloom resume {path}` continues it, or choose another -o.")
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError(f"{path} is not empty: choose a new directory with -o, so that nothing is overwritten.")
+        path.mkdir(parents=True, exist_ok=True)
+        for part in ("volumes", "checkpoints"):
+            (path / part).mkdir(exist_ok=True)
+        run = cls(path, config)
+        run.write_text("config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """A run that exists. Raises InputError where there is none or its config.yaml does not fit."""
+        file = Path(path) / "config.yaml"
+        if not file.is_file():
+            raise InputError(f"{path} is no run: it has no config.yaml; give the directory that `reconstruct -o` made.")
+        try:
+            config = RunConfig(**yaml.safe_load(file.read_text()))
+        except (ValidationError, TypeError, yaml.YAMLError) as error:
+            raise InputError(f"{file} cannot be read as a run's settings: {_first_line(error)}.") from error
+        run = cls(Path(path), config)
+        run._before = max((float(m.get("seconds", 0)) for m in run.metrics()), default=0.0)
+        return run
+
+    @contextmanager
+    def locked(self, leads: bool = True) -> Iterator[None]:
+        """Hold the run directory for the leading process; raises InputError where a live process holds it."""
+        if not leads:
+            yield
+            return
+        _refuse_if_live(self.path)
+        lock = self.path / "lock.json"
+        started = psutil.Process().create_time()
+        self.write_text("lock.json", json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run so far, earlier sessions included."""
+        return self._before + time.monotonic() - self._opened
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file atomically."""
+        return self.write(name, lambda temporary: temporary.write_text(text))
+
+    def write(self, name: str, writer: typing.Callable[[Path], Any]) -> Path:
+        """Write a file under a temporary name by `writer`, then rename it."""
+        target = self.path / name
+        temporary = target.with_name(f".{os.getpid()}-{target.name}")
+        try:
+            writer(temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def record(self, **metrics: Any) -> None:
+        """Append one line to metrics.jsonl, with the time and the memory."""
+        metrics |= {"seconds": round(self.seconds, 3), "memory_gb": round(psutil.Process().memory_info().rss / 1e9, 3)}
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a line cut short by a crash is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write checkpoints/step-N.pt atomically and remove all but the newest two."""
+        folder = self.path / "checkpoints"
+        state = {**state, "metrics_lines": len(self.metrics())}
+        self.write(f"checkpoints/step-{step}.pt", lambda path: torch.save(to_plain(state), path))
+        for old in sorted(folder.glob("step-*.pt"), key=_step_of)[:-CHECKPOINTS_KEPT]:
+            old.unlink()
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, None without one; metrics written after it are dropped."""
+        for file in sorted((self.path / "checkpoints").glob("step-*.pt"), key=_step_of, reverse=True):
+            try:
+                state = torch.load(file, weights_only=True, map_location="cpu")
+            except (RuntimeError, EOFError, OSError):
+                continue
+            kept = self.metrics()[: state["metrics_lines"]]
+            self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+            return state
+        return None
+
+
+def _refuse_if_live(path: Path) -> None:
+    lock = path / "lock.json"
+    if not lock.exists():
+        return
+    try:
+        holder = json.loads(lock.read_text())
+    except ValueError:
+        return
+    here = holder["host"] == socket.gethostname()
+    live = psutil.pid_exists(holder["pid"]) and abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1
+    if live or not here:
+        where = f"process {holder['pid']} on {holder['host']}"
+        raise InputError(f"{path} is in use by a live run ({where}): wait for it, stop it, or remove {lock} if it is gone.")
+
+
+def _step_of(file: Path) -> int:
+    return int(file.stem.split("-")[1])
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).splitlines()[0]
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, named tuples and tuples as dictionaries and lists of tensors and numbers, which load without pickles."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().contiguous()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: to_plain(part) for name, part in zip(value._fields, value, strict=True)}
+    if isinstance(value, list | tuple):
+        return [to_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: to_plain(part) for key, part in value.items()}
+    return value
+
+
+def from_plain(kind: Any, value: Any, device: torch.device | str = "cpu") -> Any:
+    """The inverse of `to_plain` for a value of type `kind`."""
+    origin = typing.get_origin(kind)
+    if kind is Tensor:
+        return value.to(device)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return value
+        return from_plain(next(a for a in typing.get_args(kind) if a is not type(None)), value, device)
+    if origin is tuple:
+        kinds = typing.get_args(kind)
+        kinds = [kinds[0]] * len(value) if len(kinds) == 2 and kinds[1] is Ellipsis else kinds
+        return tuple(from_plain(k, v, device) for k, v in zip(kinds, value, strict=True))
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+        hints = typing.get_type_hints(kind)
+        names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else kind._fields
+        return kind(**{name: from_plain(hints[name], value[name], device) for name in names})
+    return value

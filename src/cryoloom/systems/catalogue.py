@@ -1,0 +1,32 @@
+"""The published systems and ours: one line each; a system joins by adding its recipe here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from cryoloom.errors import InputError
+from cryoloom.systems import loom
+
+
+@dataclass(frozen=True)
+class System:
+    """One entry: what it is, where it was published, its settings and the function that runs it."""
+
+    name: str
+    summary: str
+    paper: str
+    settings: type[BaseModel]
+    reconstruct: Callable[..., None]
+
+
+SYSTEMS: dict[str, System] = {
+    "loom": System("loom", loom.SUMMARY, "cryoloom", loom.LoomSettings, loom.reconstruct),
+}
+
+
+def find_system(name: str) -> System:
+    """The system called `name`. Raises InputError with the names there are."""
+    if name not in SYSTEMS:
+        raise InputError(f"there is no system {name!r}: choose one of {', '.join(SYSTEMS)} (see `cryoloom systems`).")
+    return SYSTEMS[name]

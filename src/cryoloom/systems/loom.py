@@ -1,0 +1,70 @@
+"""loom, the default: stochastic EM from nothing, then half-set refinement (the recipe)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from cryoloom.data.particles import Particles
+from cryoloom.physics.pose import Pose
+from cryoloom.physics.so3 import point_group
+from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings
+from cryoloom.solve.em.alarms import map_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.em.known import start_from_poses
+from cryoloom.solve.em.postprocess import postprocess
+from cryoloom.solve.em.refine import Refinement, RefineSettings
+from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
+from cryoloom.solve.em.stages import Progress, Session, run_ab_initio, run_refinement
+from cryoloom.solve.run import Run
+from cryoloom.solve.team import Team
+
+SUMMARY = "expectation-maximisation with shared-template search, half-maps and a pose uncertainty per particle"
+
+
+class LoomSettings(BaseModel, extra="forbid"):
+    """Settings of loom; every one has a default that fits most data."""
+
+    max_shift_angst: float | None = Field(None, gt=0, description="Largest shift searched, Å; 8 % of the box by default.")
+    mask_diameter_angst: float | None = Field(None, gt=0, description="Diameter of the molecule, Å; 90 % of the box by default.")
+    contrast: Literal["auto", "white", "black"] = Field(
+        "auto", description="Molecule in the images: white (RELION), black (as recorded), or judged by the map and reported."
+    )
+    ab_initio: AbInitioSettings = AbInitioSettings()
+    refinement: RefineSettings = RefineSettings()
+
+
+def reconstruct(
+    particles: Particles, poses: Pose | None, settings: LoomSettings, run: Run, team: Team, progress: Progress
+) -> None:
+    """Map, half-maps, poses with uncertainties and alarms of a particle set, into the run directory.
+
+    With `poses` the ab initio stage is skipped; they are refined where the run's config says so.
+    """
+    config = run.config
+    images = WorkingImages(particles, team.device)
+    group = point_group(config.symmetry)
+    shift_px = (settings.max_shift_angst or 0.08 * images.box * images.pixel_size) / images.pixel_size
+    radius_px = 0.5 * (settings.mask_diameter_angst or 0.9 * images.box * images.pixel_size) / images.pixel_size
+    halves = particles.half_sets(config.seed)
+    session = Session(run, team, progress)
+    refinement = Refinement(images, settings.refinement, group, halves, shift_px, radius_px, team)
+    if poses is None:
+        search = AbInitio(images, settings.ab_initio, group, shift_px, radius_px, team)
+        found = run_ab_initio(search, session)
+        state = refinement.start(found.volume, found.noise, found.band)
+    else:
+        state = start_from_poses(refinement, poses)
+    if poses is None or config.refine:
+        state = run_refinement(refinement, state, session, search=poses is None)
+    if not team.leads:
+        return
+    progress("results", 0, 1, "")
+    state, contrast = positive(state, settings.contrast)
+    post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, config.seed)
+    write_maps(run, state, post, images.pixel_size)
+    write_particles(run, particles, state.poses, halves)
+    alarms = map_alarms(state.volume, radius_px) + resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
+    write_alarms(run, alarms + pose_alarms(state.poses))
+    resolution = round(post.resolution_angst, 3)
+    run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=contrast)
+    progress("results", 1, 1, f"{resolution:.2f} Å, molecule {contrast} in the images")
