@@ -159,6 +159,15 @@ def crossing_shell(fsc: Tensor, threshold: float) -> float:
     return i - 1 + (high - threshold) / max(high - low, 1e-9) if high > threshold else float(i)
 
 
+def resample_volume(volume: Tensor, box: int) -> Tensor:
+    """Volume (D, D, D) on a finer grid of `box`³ with the same field of view and the same Fourier coefficients."""
+    old = volume.shape[-1]
+    if old == box:
+        return volume
+    before = box // 2 - old // 2
+    return centred_ifft3(torch.nn.functional.pad(centred_fft3(volume), (before, box - old - before) * 3))
+
+
 def resample_images(images: Tensor, box: int) -> Tensor:
     """Images (…, D, D) cropped or padded in Fourier space to `box`², keeping the field of view and the grey values."""
     old = images.shape[-1]

@@ -49,7 +49,9 @@ def reconstruct(
     session = Session(run, team, progress)
     refinement = Refinement(images, settings.refinement, group, halves, shift_px, radius_px, team)
     if poses is None:
-        search = AbInitio(images, settings.ab_initio, group, shift_px, radius_px, team)
+        coarse = images.coarse(settings.ab_initio.last_band)
+        scale = coarse.box / images.box
+        search = AbInitio(coarse, settings.ab_initio, group, shift_px * scale, radius_px * scale, team)
         found = run_ab_initio(search, session)
         state = refinement.start(found.volume, found.noise, found.band)
     else:

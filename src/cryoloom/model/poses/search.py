@@ -15,7 +15,7 @@ from cryoloom.physics.fourier import FrequencyLattice, shift_phases
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid
 
-SCORES_PER_CHUNK = 6_000_000
+SCORES_PER_CHUNK = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Templates:
         slices = projector.project(rotations, lattice)
         return cls(rotations, real_pairs(slices), slices.abs() ** 2, lattice)
 
+    def columns(self) -> Tensor:
+        """(G, 3P + 1): what a row of (moved image, its power, its log-prior) is multiplied with to give the score."""
+        return torch.cat([2 * self.pairs, -self.power, torch.ones_like(self.power[:, :1])], 1)
+
     def __len__(self) -> int:
         return len(self.rotations)
 
@@ -48,7 +52,7 @@ class Candidates(NamedTuple):
 class PosteriorSums(NamedTuple):
     """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P).
 
-    log_evidence: Σ log p(y) over images, up to a constant of the data. peak: Σ of the largest posterior of each image.
+    log_evidence: (2,) sum and sum of squares of log p(y) over images, up to a constant. peak: Σ of each image's largest posterior.
     """
 
     pairs: Tensor
@@ -66,12 +70,12 @@ def shift_grid(extent_px: float, step_px: float) -> Tensor:
     return grid[grid.norm(dim=-1) <= extent_px + 1e-4]
 
 
-def base_scores(templates: Templates, evidence: Evidence, shifts: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (B, S, G) of every image at every shift (S, 2) px and template, and the shifted images' pairs (B·S, 2P)."""
+def _rows(evidence: Evidence, shifts: Tensor, log_prior: Tensor) -> Tensor:
+    """What every (image, shift) pair brings to the product with the templates: (B·S, 3P + 1)."""
     moved = evidence.weighted[:, None] * shift_phases(evidence.lattice.k, -shifts, evidence.lattice.box)
-    pairs = real_pairs(moved).flatten(0, 1)
-    cross = (pairs @ templates.pairs.T).view(len(evidence), len(shifts), len(templates))
-    return torch.addcmul(-(evidence.power @ templates.power.T)[:, None], cross, cross.new_tensor(2.0)), pairs
+    b, s, _ = moved.shape
+    power = evidence.power[:, None].expand(-1, s, -1)
+    return torch.cat([real_pairs(moved), power, log_prior[:, None].expand(b, -1, -1)], -1).flatten(0, 1)
 
 
 def _chunks(n: int, scores_per_image: int) -> list[slice]:
@@ -84,36 +88,35 @@ def posterior_sums(
 ) -> PosteriorSums:
     """Soft assignment of every image to all (shift, rotation) pairs, summed into the templates' slots.
 
-    The posterior is softmax(temper · (score + log_prior)), log_prior (S,).
+    The posterior is softmax(temper · score); shifts (S, 2) px have the log-prior (S,). One product scores, one sums.
     """
     g, p = templates.power.shape
-    pairs = templates.pairs.new_zeros(g, 2 * p)
-    power = templates.power.new_zeros(g, p)
-    total, peak = pairs.new_zeros(()), pairs.new_zeros(())
+    columns = (templates.columns() * temper).T
+    sums = columns.new_zeros(g, 3 * p + 1)
+    total, peak = sums.new_zeros(2), sums.new_zeros(())
     for chunk in _chunks(len(evidence), len(shifts) * g):
         part = evidence.select(chunk)
-        scores, moved = base_scores(templates, part, shifts)
-        logits = ((scores + log_prior[:, None]) * temper).flatten(1)
-        top = logits.max(1, keepdim=True).values
-        weight = torch.exp_(logits.sub_(top))
-        norm = weight.sum(1, keepdim=True)
-        weight /= norm
-        total += (top + norm.log()).sum() / temper - part.image_power.sum()
-        peak += (1 / norm).sum()
-        weight = weight.view(len(part), len(shifts), g)
-        pairs.addmm_(weight.flatten(0, 1).T, moved)
-        power.addmm_(weight.sum(1).T, part.power)
-    return PosteriorSums(pairs, power, total, peak)
+        rows = _rows(part, shifts, log_prior)
+        logits = (rows @ columns).view(len(part), -1)
+        weight = torch.softmax(logits, 1)
+        top, at = weight.max(1)
+        log_evidence = (logits.gather(1, at[:, None])[:, 0] - top.log()) / temper - part.image_power.sum(1)
+        total += torch.stack([log_evidence.sum(), log_evidence.square().sum()])
+        peak += top.sum()
+        sums.addmm_(weight.view(len(rows), g).T, rows)
+    return PosteriorSums(sums[:, : 2 * p].contiguous(), sums[:, 2 * p : -1].contiguous(), total, peak)
 
 
 def best_candidates(
     templates: Templates, index: Tensor, evidence: Evidence, shifts: Tensor, log_prior: Tensor, keep: int
 ) -> Candidates:
     """The `keep` best templates of every image, each with its best shift; `index` (G,) names the templates' rotations."""
+    columns = templates.columns().T
     found = []
     for chunk in _chunks(len(evidence), len(shifts) * len(templates)):
-        scores, _ = base_scores(templates, evidence.select(chunk), shifts)
-        score, shift = (scores + log_prior[:, None]).max(1)
+        part = evidence.select(chunk)
+        scores = (_rows(part, shifts, log_prior) @ columns).view(len(part), len(shifts), -1)
+        score, shift = scores.max(1)
         score, best = score.topk(min(keep, len(templates)), dim=1)
         found.append(Candidates(index[best], shifts[shift.gather(1, best)], score))
     return Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))

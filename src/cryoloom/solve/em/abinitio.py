@@ -21,15 +21,14 @@ class AbInitioSettings(BaseModel, extra="forbid"):
     """Stochastic EM from nothing: how many particles an iteration, how far the band marches."""
 
     batch_size: int = Field(500, gt=1, description="Particles drawn for each iteration.")
-    iterations: int = Field(60, gt=0, description="Iterations after which the search stops even if the map still improves.")
-    starts: int = Field(3, gt=0, description="Random starts compared after `trial_iterations`; the most likely goes on.")
-    trial_iterations: int = Field(8, ge=0, description="Iterations that each random start gets before the choice.")
+    iterations: int = Field(70, gt=0, description="Iterations after which the search stops even if the map still improves.")
+    starts: int = Field(4, gt=0, description="Most random starts; stops when two agree, and keeps the most likely map.")
     first_band: float = Field(4.5, gt=1, description="Band limit of the first iteration, in Fourier pixels.")
-    last_band: float = Field(9.0, gt=1, description="Band limit beyond which local refinement takes over.")
-    growth: float = Field(0.2, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels.")
+    last_band: float = Field(7.0, gt=1, description="Band limit beyond which local refinement takes over.")
+    growth: float = Field(0.07, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels.")
     momentum: float = Field(0.85, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
     first_temper: float = Field(0.15, gt=0, le=1, description="Exponent of the likelihood in the first iteration.")
-    temper_iterations: int = Field(25, gt=0, description="Iterations until the likelihood counts in full.")
+    temper_iterations: int = Field(30, gt=0, description="Iterations until the likelihood counts in full.")
     angle_step: float = Field(15.0, gt=0, description="Spacing of the rotation grid, in degrees.")
 
 
@@ -37,7 +36,7 @@ class AbInitioSettings(BaseModel, extra="forbid"):
 class AbInitioState:
     """What one iteration hands to the next.
 
-    log_evidence: mean over the last batch's images, up to a constant. peaks: the mean largest posterior of each iteration.
+    log_evidence, evidence_error: mean over the last batch's images, up to a constant, and its standard error. peaks: the mean largest posterior of each iteration.
     """
 
     iteration: int
@@ -47,6 +46,7 @@ class AbInitioState:
     volume: Tensor
     ssnr: Tensor
     log_evidence: float
+    evidence_error: float
     peaks: tuple[float, ...]
 
 
@@ -82,7 +82,7 @@ class AbInitio:
             halves.append(sums)
         ssnr = torch.ones(self.images.box // 2, device=self.images.device)
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
-        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, ())
+        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, 0.0, ())
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Indices of a random mini-batch; an even number, so that it splits into halves."""
@@ -141,9 +141,15 @@ class AbInitio:
         band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
         lattice = self.images.lattice.prefix(state.band)
         log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
-        log_evidence = float(sum(f.log_evidence for f in found)) / n - log_noise
+        mean, square = (float(part) / n for part in sum(f.log_evidence for f in found))
+        error = math.sqrt(max(square - mean**2, 0.0) / n)
         peaks = (*state.peaks, float(sum(f.peak for f in found)) / n)
-        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, log_evidence, peaks)
+        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks)
+
+    @staticmethod
+    def agree(a: AbInitioState, b: AbInitioState) -> bool:
+        """Whether two searches explain the images equally well, within three standard errors of their last batches."""
+        return abs(a.log_evidence - b.log_evidence) < 3 * math.hypot(a.evidence_error, b.evidence_error)
 
     def _noise(self, state: AbInitioState, templates: Templates, found: list[PosteriorSums], power: Tensor, n: int):
         """Noise power by shell from the expected residual: Σ|y|² − 2 Re⟨Σ p C y, T⟩ + Σ p C² |T|²."""

@@ -13,14 +13,23 @@ BACKGROUND_RADIUS = 0.45
 
 
 class WorkingImages:
-    """Spectra of a particle set on the frequency lattice of its working box, one batch at a time."""
+    """Spectra of a particle set on the frequency lattice of its working box, one batch at a time.
 
-    def __init__(self, particles: Particles, device: torch.device | str = "cpu"):
+    With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient that is
+    left, stays the same.
+    """
+
+    def __init__(self, particles: Particles, device: torch.device | str = "cpu", box: int | None = None):
         self.particles = particles
         self.device = torch.device(device)
-        self.box = particles.box
-        self.pixel_size = particles.pixel_size
+        self.box = min(box or particles.box, particles.box)
+        self.pixel_size = particles.pixel_size * particles.box / self.box
         self.lattice = FrequencyLattice.of_box(self.box, self.device)
+        self._all = FrequencyLattice.of_box(particles.box, self.device)
+
+    def coarse(self, band: float) -> "WorkingImages":
+        """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
+        return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)))
 
     def __len__(self) -> int:
         return len(self.particles)
@@ -28,7 +37,9 @@ class WorkingImages:
     def spectrum(self, index: Tensor) -> Tensor:
         """Spectra (B, P) of images normalised to background mean 0 and standard deviation 1."""
         images = self.particles.images(index).to(self.device)
-        return self.lattice.spectrum(normalise(images, BACKGROUND_RADIUS * self.box))
+        normalised = normalise(images, BACKGROUND_RADIUS * self.particles.box)
+        # Both lattices are sorted alike: the smaller is a prefix of the larger.
+        return self._all.spectrum(normalised)[:, : len(self.lattice)]
 
     def ctf(self, index: Tensor, lattice: FrequencyLattice) -> Tensor:
         """CTF values (B, P) on `lattice`; ones where the particles have none."""
@@ -50,3 +61,9 @@ class WorkingImages:
     def chunks(self, index: Tensor, size: int = 512) -> list[Tensor]:
         """The indices in pieces small enough to hold in memory."""
         return list(index.split(size))
+
+
+def first_noise(images: WorkingImages, n: int = 1000) -> Tensor:
+    """Noise power per coefficient (D/2,) to start with: the mean power of up to `n` images, signal included."""
+    index = torch.linspace(0, len(images) - 1, min(n, len(images))).long()
+    return images.mean_power(index)

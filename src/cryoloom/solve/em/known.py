@@ -7,7 +7,7 @@ from cryoloom.data.particles import Particles
 from cryoloom.physics.fourier import fourier_shell_correlation
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
-from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.em.refine import ParticlePoses, Refinement, RefineState, signal_to_noise
 from cryoloom.solve.em.sums import SliceSums
@@ -26,12 +26,6 @@ def insert_at_poses(
         rotation, shift = part.rotation[:, :1].to(images.device), part.shift[:, :1].to(images.device)
         sums.add_particles(evidence, rotation, shift / images.pixel_size, torch.ones(len(chunk), 1, device=images.device))
     return sums.all_reduced(team)
-
-
-def first_noise(images: WorkingImages, n: int = 1000) -> Tensor:
-    """Noise power per coefficient (D/2,) to start with: the mean power of up to `n` images, signal included."""
-    index = torch.linspace(0, len(images) - 1, min(n, len(images))).long()
-    return images.mean_power(index)
 
 
 def start_from_poses(refinement: Refinement, pose: Pose) -> RefineState:

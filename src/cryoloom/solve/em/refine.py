@@ -11,10 +11,10 @@ from torch import Tensor
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.polish import Modes, polish
 from cryoloom.model.poses.search import Templates, best_candidates, shift_grid, subdivide
-from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
+from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, angular_distance, asymmetric_unit, random_rotations
-from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
 from cryoloom.solve.team import Team
@@ -86,8 +86,11 @@ class Refinement:
         self.join_band = min(4.0, images.box / 8)
 
     def start(self, volume: Tensor, noise: Tensor, band: float, poses: ParticlePoses | None = None) -> RefineState:
-        """Both half-sets begin at the same map, low-passed to `band`."""
-        start = low_pass(volume, band) * self.sphere
+        """Both half-sets begin at the same map, low-passed to `band`; map and noise may be of a smaller box."""
+        full = first_noise(self.images)
+        full[: int(band) + 1] = noise[: int(band) + 1]
+        noise = full
+        start = low_pass(resample_volume(volume, self.images.box), band) * self.sphere
         fsc = torch.zeros(self.images.box // 2)
         known = poses is not None
         poses = poses if known else ParticlePoses.unknown(len(self.images))

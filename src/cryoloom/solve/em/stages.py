@@ -52,27 +52,25 @@ class Session:
 
 
 def run_ab_initio(search: AbInitio, session: Session) -> AbInitioState:
-    """Several random starts for a few iterations each, then the most likely one until it converges."""
+    """Searches from random starts, each until it converges, until two agree; returns the one that explains the images best."""
     s, saved = search.settings, session.saved("ab_initio", Trials)
     trials = saved or Trials(1, search.start(session.generator), None)
-    total = (s.starts - 1) * s.trial_iterations + s.iterations
-    while not (trials.number >= s.starts and search.converged(trials.state)):
-        state, best = trials.state, trials.best
-        if state.iteration == s.trial_iterations and trials.number <= s.starts and s.starts > 1:
-            best = state if best is None or state.log_evidence > best.log_evidence else best
-            if trials.number < s.starts:
-                trials = Trials(trials.number + 1, search.start(session.generator), best)
-                continue
-            state = best
-            trials = Trials(s.starts + 1, state, best)
-        state = search.step(state, session.generator)
-        trials = replace(trials, state=state)
+    total = s.starts * s.iterations
+    while True:
+        state = trials.state
+        if search.converged(state):
+            best = state if trials.best is None or state.log_evidence > trials.best.log_evidence else trials.best
+            confirmed = trials.best is not None and search.agree(state, trials.best)
+            if confirmed or trials.number == s.starts:
+                session.progress("ab initio", total, total, f"{trials.number} starts, band {best.band:.1f}")
+                return best
+            trials = Trials(trials.number + 1, search.start(session.generator), best)
+            continue
+        trials = replace(trials, state=search.step(state, session.generator))
         session.save(_ab_initio_metrics(search, trials), ab_initio=trials)
-        done = (min(trials.number, s.starts) - 1) * s.trial_iterations + state.iteration
-        text = f"band {state.band:.1f}, certainty {state.peaks[-1]:.2f}"
+        done = (trials.number - 1) * s.iterations + trials.state.iteration
+        text = f"start {trials.number}, band {trials.state.band:.1f}, certainty {trials.state.peaks[-1]:.2f}"
         session.progress("ab initio", done, total, text)
-    session.progress("ab initio", total, total, f"band {trials.state.band:.1f}")
-    return trials.state
 
 
 def _ab_initio_metrics(search: AbInitio, trials: Trials) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def _ab_initio_metrics(search: AbInitio, trials: Trials) -> dict[str, Any]:
     box_angst = search.images.box * search.images.pixel_size
     return {
         "stage": "ab initio",
-        "start": min(trials.number, search.settings.starts),
+        "start": trials.number,
         "iteration": state.iteration,
         "band": round(state.band, 2),
         "resolution_angst": round(box_angst / state.band, 2),
