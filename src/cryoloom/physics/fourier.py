@@ -102,8 +102,13 @@ def _lattice(box: int, device: str) -> FrequencyLattice:
 
 
 def shift_phases(k: Tensor, shift_px: Tensor, box: int) -> Tensor:
-    """Phases exp(−2πi k·t/D), (…, P), that move an image by t = `shift_px` (…, 2) pixels (x, y). k: (P, 2)."""
-    return torch.polar(torch.ones((), device=k.device), (-2 * math.pi / box) * (shift_px @ k.T))
+    """Phases exp(−2πi k·t/D), (…, P), that move an image by t = `shift_px` (…, 2) pixels (x, y). k: (P, 2), whole numbers."""
+    # One factor for kx and one for ky: 2D sines and cosines instead of P of each.
+    whole = k.round().long()
+    axis = torch.arange(-(box // 2), box // 2 + 1, device=k.device, dtype=torch.float32)
+    turn = shift_px[..., None] * axis * (-2 * math.pi / box)
+    factors = torch.polar(torch.ones((), device=k.device), turn)
+    return factors[..., 0, whole[:, 0] + box // 2] * factors[..., 1, whole[:, 1] + box // 2]
 
 
 def to_hartley(spectrum: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cryoloom.model.poses import _kernels
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.fourier import shift_phases
 from cryoloom.physics.project import FourierSlice
@@ -65,10 +66,21 @@ class Modes(NamedTuple):
         return torch.rad2deg(rotation.sqrt()).clamp(max=180.0), shift.sqrt()
 
 
-def _curvature(
+def curvature(
     projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (b, K), gradients (b, K, 5) and Fisher information (b, K, 5, 5) of hypotheses (b, K, …)."""
+    if evidence.power.device.type != "cpu":
+        return curvature_in_torch(projector, evidence, rotation, shift)
+    box = evidence.lattice.box
+    parts = (projector.grid, projector.pad, evidence.weighted, evidence.power, evidence.lattice.k, box, rotation, shift)
+    return _kernels.curvature(*parts)
+
+
+def curvature_in_torch(
+    projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`curvature` by array operations, for devices that the compiled loop does not serve."""
     b, n = shift.shape[:2]
     k = evidence.lattice.k
     value, slope = projector.project_with_gradient(rotation.flatten(0, 1), evidence.lattice)
@@ -113,8 +125,19 @@ def polish(
     return Modes(*(torch.cat(p) for p in zip(*parts, strict=True)))
 
 
+def polish_likely(projector: FourierSlice, evidence: Evidence, modes: Modes, steps: int, least: float = 1e-3) -> Modes:
+    """Refine further, on all of `evidence`, only the modes whose posterior is above `least`; the others count no more."""
+    particle, mode = torch.nonzero(modes.weights() > least, as_tuple=True)
+    rotation, shift = modes.rotation[particle, mode, None], modes.shift[particle, mode, None]
+    likely = polish(projector, evidence.select(particle), rotation, shift, steps)
+    kept = Modes(*(part.clone() for part in modes._replace(score=torch.full_like(modes.score, -torch.inf))))
+    for whole, part in zip(kept, likely, strict=True):
+        whole[particle, mode] = part[:, 0]
+    return kept
+
+
 def _polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int) -> Modes:
-    score, gradient, fisher = _curvature(projector, evidence, rotation, shift)
+    score, gradient, fisher = curvature(projector, evidence, rotation, shift)
     damping = torch.full_like(score, 1e-2)
     for _ in range(steps):
         diagonal = fisher.diagonal(dim1=-2, dim2=-1)
@@ -125,7 +148,7 @@ def _polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift
         delta[..., 3:] = _shorten(delta[..., 3:], 2.0)
         new_rotation = matrix_from_rotvec(delta[..., :3].flatten(0, 1)).view_as(rotation) @ rotation
         new_shift = shift + delta[..., 3:]
-        new = _curvature(projector, evidence, new_rotation, new_shift)
+        new = curvature(projector, evidence, new_rotation, new_shift)
         better = new[0] > score
         rotation = torch.where(better[..., None, None], new_rotation, rotation)
         shift = torch.where(better[..., None], new_shift, shift)

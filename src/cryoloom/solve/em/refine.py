@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.model.poses.polish import Modes, polish
+from cryoloom.model.poses.polish import Modes, polish, polish_likely
 from cryoloom.model.poses.search import Templates, best_candidates, shift_grid, subdivide
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
 from cryoloom.physics.project import FourierSlice
@@ -25,8 +25,8 @@ class RefineSettings(BaseModel, extra="forbid"):
 
     iterations: int = Field(10, ge=0, description="Most iterations; stops earlier when poses and resolution stand still.")
     global_iterations: int = Field(2, ge=0, description="Iterations that search all orientations before local steps only.")
-    search_band: float = Field(8.0, gt=1, description="Band limit of the exhaustive 15° search, in Fourier pixels.")
-    candidates: int = Field(12, gt=0, description="Rotations kept from the exhaustive search for each particle.")
+    search_band: float = Field(6.0, gt=1, description="Band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.")
+    candidates: int = Field(8, gt=0, description="Rotations kept from the exhaustive search for each particle.")
     hypotheses: int = Field(3, gt=0, description="Rotations kept after subdivision and polished for each particle.")
     polish_steps: int = Field(4, gt=0, description="Newton steps in rotation and shift in each iteration.")
     band_margin: float = Field(3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
@@ -146,10 +146,12 @@ class Refinement:
         coarse = evidence.prefix(bank.lattice.radius[-1].item())
         found = best_candidates(bank, names, coarse, shifts, prior, s.candidates)
         local = shift_grid(0.75 * step, step / 2).to(self.images.device)
-        middle = evidence.prefix(min(state.band, 1.5 * s.search_band))
+        middle = evidence.prefix(min(state.band, 2 * s.search_band))
         found = subdivide(projector, middle, found, 3, turn, local, s.hypotheses)
         rotation = (RotationGrid(3).rotations(found.index.flatten()) @ turn).view(*found.index.shape, 3, 3)
-        return polish(projector, used, rotation, found.shift, s.polish_steps).distinct().order()
+        rough = used.prefix(min(state.band, 2 * s.search_band))
+        modes = polish(projector, rough, rotation, found.shift, s.polish_steps).distinct()
+        return polish_likely(projector, used, modes, s.polish_steps // 2).order()
 
     def maximise(
         self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None
