@@ -1,0 +1,131 @@
+"""Pictures of maps for the pages: slices, projections and shaded surfaces side by side."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, map_coordinates, zoom
+from skimage.filters import threshold_otsu
+
+from cryoloom.data.files import replacing
+from cryoloom.data.mrc import read_volume
+from cryoloom.errors import InputError
+
+# Turns about x, then y, in degrees, from which a surface is seen.
+VIEWS = ((0.0, 0.0), (-90.0, 0.0), (0.0, 90.0))
+_FINE = 192
+_COLOUR = np.array([0.50, 0.71, 0.83])
+_LIGHT = np.array([0.8, 0.5, -0.35])  # towards the light, (z, y, x)
+
+
+def surface_level(volume: NDArray) -> float:
+    """A contour level between solvent and molecule, Otsu's threshold of the densities above the solvent's noise."""
+    middle = np.median(volume)
+    spread = 1.4826 * np.median(np.abs(volume - middle))
+    signal = volume[volume > middle + 3 * max(spread, 1e-6 * float(np.ptp(volume)))]
+    return float(threshold_otsu(signal)) if len(signal) > 10 else float((middle + volume.max()) / 2)
+
+
+def level_of_volume(volume: NDArray, voxels: int) -> float:
+    """The level above which `voxels` voxels of a map (D, D, D) lie: maps of one molecule show equal amounts of it."""
+    return float(np.partition(volume, -voxels, axis=None)[-voxels])
+
+
+def surface_picture(volume: NDArray, level: float, turn: tuple[float, float], size: int = _FINE) -> NDArray:
+    """A map (D, D, D) = (z, y, x) seen along −z after a turn, its surface at `level` lit: RGB (size, size, 3), y up.
+
+    Each pixel looks for the first crossing of the level on its line of sight; the gradient there is the normal.
+    """
+    turned = _turned(volume, turn, size)
+    inside = turned > level
+    hit = np.any(inside, axis=0)
+    first = np.argmax(inside[::-1], axis=0)  # from the viewer, who looks from large z
+    z = size - 1 - first
+    y, x = np.mgrid[:size, :size]
+    below, above = turned[z, y, x], turned[np.minimum(z + 1, size - 1), y, x]
+    depth = z + np.clip((below - level) / np.maximum(below - above, 1e-12), 0, 1)
+    gradient = [map_coordinates(g, [depth, y, x], order=1, mode="nearest") for g in np.gradient(turned)]
+    normal = -np.stack(gradient, -1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+    light, half = (v / np.linalg.norm(v) for v in (_LIGHT, _LIGHT / np.linalg.norm(_LIGHT) + np.array([1.0, 0, 0])))
+    diffuse = np.clip(normal @ light, 0, 1)
+    shine = np.clip(normal @ half, 0, 1) ** 24
+    far = np.ptp(depth[hit]) if hit.any() else 1.0
+    fog = 0.72 + 0.28 * (depth - (depth[hit].min() if hit.any() else 0)) / max(far, 1e-6)
+    colour = (0.30 + 0.75 * diffuse)[..., None] * _COLOUR * fog[..., None] + 0.18 * shine[..., None]
+    return np.where(hit[..., None], np.clip(colour, 0, 1), 1.0)[::-1]
+
+
+def _turned(volume: NDArray, turn: tuple[float, float], size: int) -> NDArray:
+    a, b = np.radians(turn)
+    about_x = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])  # in (z, y, x)
+    about_y = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
+    fine = zoom(volume, size / volume.shape[0], order=3, grid_mode=True, mode="nearest")
+    matrix = (about_x @ about_y).T
+    centre = np.full(3, (size - 1) / 2)
+    offset: Any = centre - matrix @ centre
+    return affine_transform(fine, matrix, offset, order=1, mode="nearest")
+
+
+def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int | None = None) -> Path:
+    """One row of pictures a map: central slices xy, xz, yz, projection along z, and the surface from three sides.
+
+    maps: files by title. crop: share of the box that is shown. voxels: how many the surfaces enclose; by default what
+    Otsu's level encloses in the last map. Raises InputError without matplotlib.
+    """
+    plt = _pyplot()
+    volumes = {title: _cropped(read_volume(file)[0].numpy(), crop) for title, file in maps.items()}
+    last = list(volumes.values())[-1]
+    voxels = voxels or int((last > surface_level(last)).sum())
+    columns = ("slice xy", "slice xz", "slice yz", "projection", "surface", "from above", "from the side")
+    figure, axes = plt.subplots(
+        len(volumes), len(columns), figsize=(1.75 * len(columns), 1.85 * len(volumes) + 0.3), squeeze=False
+    )
+    for row, (title, volume) in zip(axes, volumes.items(), strict=True):
+        pictures = [*_planes(volume), *(surface_picture(volume, level_of_volume(volume, voxels), v) for v in VIEWS)]
+        for axis, picture in zip(row, pictures, strict=True):
+            _show(axis, picture)
+        row[0].set_ylabel(title, fontsize=10)
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(name, fontsize=9)
+    figure.tight_layout(pad=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def _planes(volume: NDArray) -> list[NDArray]:
+    c = volume.shape[0] // 2
+    return [plane[::-1] for plane in (volume[c], volume[:, c], volume[:, :, c], volume.sum(0))]
+
+
+def _cropped(volume: NDArray, share: float) -> NDArray:
+    box = volume.shape[0]
+    half = max(4, round(share * box / 2))
+    part = slice(max(0, box // 2 - half), box // 2 + half)
+    return volume[part, part, part]
+
+
+def _show(axis: Any, picture: NDArray) -> None:
+    if picture.ndim == 2:
+        low, high = np.percentile(picture, [1, 99.8])
+        axis.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="bicubic")
+    else:
+        axis.imshow(picture, interpolation="bilinear")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError("pictures of benchmarks need matplotlib: pip install 'cryoloom[bench]'.") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
