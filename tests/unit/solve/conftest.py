@@ -1,0 +1,42 @@
+"""Slices of a small volume, and a run directory with next to nothing in it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import random_rotations
+from cryoloom.solve.em.sums import SliceSums
+from cryoloom.solve.run import Run, RunConfig
+
+
+@pytest.fixture(scope="session")
+def sums_of():
+    """Build `SliceSums` of noise-free slices of a volume at rotations (R, 3, 3), all weights one."""
+
+    def build(volume: torch.Tensor, rotations: torch.Tensor, group: torch.Tensor | None = None) -> SliceSums:
+        box = volume.shape[-1]
+        lattice = FrequencyLattice.of_box(box)
+        sums = SliceSums.zeros(box, box / 2, torch.eye(3)[None] if group is None else group)
+        slices = FourierSlice.of_volume(volume).project(rotations, lattice)
+        sums.add(slices, torch.ones(slices.shape), rotations, lattice)
+        return sums
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def many_rotations() -> torch.Tensor:
+    return random_rotations(1500, torch.Generator().manual_seed(5))
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return RunConfig(particles=Path("/data/particles.star"), settings={"refinement": {"iterations": 3}}, seed=7)
+
+
+@pytest.fixture
+def run(tmp_path: Path, config: RunConfig) -> Run:
+    return Run.create(tmp_path / "run", config)

@@ -1,0 +1,47 @@
+"""Masks: one where the molecule is, zero where it is not, soft between."""
+
+import torch
+
+from cryoloom.physics.fourier import centred_fft3, radii3
+from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
+
+
+def test_soft_sphere_is_one_inside_and_zero_outside():
+    mask, r = soft_sphere(32, 10, edge=4), radii3(32)
+    assert (mask[r <= 10] == 1).all()
+    assert (mask[r >= 14] < 1e-6).all()
+    edge = mask[16, 16, 26:31]
+    assert (edge.diff() < 0).all()
+    assert abs(float(edge[2]) - 0.5) < 1e-6
+
+
+def test_low_pass_keeps_what_is_below_and_removes_what_is_above(generator):
+    volume = torch.randn(32, 32, 32, generator=generator)
+    before, after, r = centred_fft3(volume).abs(), centred_fft3(low_pass(volume, 8, edge=2)).abs(), radii3(32)
+    assert torch.allclose(after[r <= 7], before[r <= 7], rtol=1e-3, atol=1e-3)
+    assert float(after[r >= 9].max()) < 1e-2
+
+
+def test_molecule_mask_is_the_envelope_of_the_molecule(blobs, generator):
+    limit = soft_sphere(32, 14)
+    noisy = blobs + 0.02 * blobs.max() * torch.randn(blobs.shape, generator=generator)
+    mask = molecule_mask(noisy, 8, limit)
+    assert float(mask.min()) >= 0
+    assert float(mask.max()) <= 1
+    assert (mask[blobs > 0.5 * blobs.max()] > 0.99).all()
+    assert float(mask.sum()) < 0.8 * float(limit.sum())
+    assert (mask <= limit + 1e-6).all()
+
+
+def test_molecule_mask_drops_what_is_not_connected():
+    r = radii3(48)
+    volume = torch.exp(-((r / 5) ** 2))
+    volume += torch.roll(torch.exp(-((r / 2) ** 2)), (15, 0, 0), (0, 1, 2))
+    mask = molecule_mask(volume, 16, soft_sphere(48, 21), grow=1, edge=2)
+    assert float(mask[24, 24, 24]) == 1
+    assert float(mask[24 + 15, 24, 24]) < 0.01
+
+
+def test_molecule_mask_without_a_molecule_is_the_limit():
+    limit = soft_sphere(24, 9)
+    assert torch.equal(molecule_mask(torch.zeros(24, 24, 24), 6, limit), limit)
