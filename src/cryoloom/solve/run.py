@@ -1,8 +1,9 @@
-"""The run directory: settings, metrics, checkpoints and results of one reconstruction, safe against any interruption."""
+"""The run directory: settings, metrics, checkpoints and results of one reconstruction, safe against interruptions."""
 
 import dataclasses
 import json
 import os
+import pickle
 import socket
 import time
 import types
@@ -62,7 +63,9 @@ class Run:
             raise InputError(f"{path} is a file: -o takes a directory for the run.")
         if (path / "config.yaml").exists():
             _refuse_if_live(path)
-            raise InputError(f"{path} holds a run already: `cryoloom resume {path}` continues it, or choose another -o.")
+            raise InputError(
+                f"{path} holds a run already: `cryoloom resume {path}` continues it, or choose another -o."
+            )
         if path.is_dir() and any(path.iterdir()):
             raise InputError(f"{path} is not empty: choose a new directory with -o, so that nothing is overwritten.")
         path.mkdir(parents=True, exist_ok=True)
@@ -94,12 +97,19 @@ class Run:
             return
         _refuse_if_live(self.path)
         lock = self.path / "lock.json"
+        self._sweep()
         started = psutil.Process().create_time()
         self.write_text("lock.json", json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed session had not finished writing."""
+        for pattern in (".[0-9]*-*", ".*.tmp"):
+            for path in self.path.rglob(pattern):
+                path.unlink(missing_ok=True)
 
     @property
     def seconds(self) -> float:
@@ -116,6 +126,9 @@ class Run:
         temporary = target.with_name(f".{os.getpid()}-{target.name}")
         try:
             writer(temporary)
+            # After a power cut a renamed file could be empty if its content had not reached the disk.
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -131,7 +144,7 @@ class Run:
         """The lines of metrics.jsonl; a line cut short by a crash is left out."""
         file = self.path / "metrics.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [entry for entry in map(_entry, lines) if entry]
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Write checkpoints/step-N.pt atomically and remove all but the newest two."""
@@ -144,29 +157,55 @@ class Run:
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None without one; metrics written after it are dropped."""
         for file in sorted((self.path / "checkpoints").glob("step-*.pt"), key=_step_of, reverse=True):
-            try:
-                state = torch.load(file, weights_only=True, map_location="cpu")
-            except (RuntimeError, EOFError, OSError):
-                continue
-            kept = self.metrics()[: state["metrics_lines"]]
-            self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-            return state
+            state = _read_checkpoint(file)
+            if state is not None:
+                self._keep_metrics(state["metrics_lines"])
+                return state
+        self._keep_metrics(0)
         return None
+
+    def _keep_metrics(self, n: int) -> None:
+        if (self.path / "metrics.jsonl").exists():
+            self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.metrics()[:n]))
+
+
+def _entry(text: str) -> dict[str, Any]:
+    """The JSON object in a text, empty for anything else, such as a line cut short."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _refuse_if_live(path: Path) -> None:
     lock = path / "lock.json"
-    if not lock.exists():
+    holder = _entry(lock.read_text(errors="replace")) if lock.exists() else {}
+    if not {"pid", "host", "started"} <= set(holder):
         return
-    try:
-        holder = json.loads(lock.read_text())
-    except ValueError:
-        return
-    here = holder["host"] == socket.gethostname()
-    live = psutil.pid_exists(holder["pid"]) and abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1
-    if live or not here:
+    # Processes of another machine cannot be looked up: they count as live.
+    if holder["host"] != socket.gethostname() or _is_live(holder["pid"], holder["started"]):
         where = f"process {holder['pid']} on {holder['host']}"
-        raise InputError(f"{path} is in use by a live run ({where}): wait for it, stop it, or remove {lock} if it is gone.")
+        raise InputError(
+            f"{path} is in use by a live run ({where}): wait for it, stop it, or remove {lock} if it is gone."
+        )
+
+
+def _is_live(pid: int, started: float) -> bool:
+    """Whether the process `pid` lives and is the one that began at `started`, not a later one of the same number."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1
+    except (psutil.Error, ValueError, TypeError):
+        return False
+
+
+def _read_checkpoint(file: Path) -> dict[str, Any] | None:
+    """What `save_checkpoint` wrote, None where a crash or the disk damaged it."""
+    try:
+        state = torch.load(file, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        return None
+    return state if isinstance(state, dict) and "metrics_lines" in state else None
 
 
 def _step_of(file: Path) -> int:
@@ -181,13 +220,14 @@ def _first_line(error: Exception) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, named tuples and tuples as dictionaries and lists of tensors and numbers, which load without pickles."""
+    """Dataclasses, named tuples and tuples as dictionaries and lists of tensors and numbers: no pickled classes."""
     if isinstance(value, Tensor):
         return value.detach().cpu().contiguous()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: to_plain(part) for name, part in zip(value._fields, value, strict=True)}
+    names = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and names is not None:
+        return {name: to_plain(part) for name, part in zip(names, value, strict=True)}
     if isinstance(value, list | tuple):
         return [to_plain(part) for part in value]
     if isinstance(value, dict):
@@ -208,8 +248,8 @@ def from_plain(kind: Any, value: Any, device: torch.device | str = "cpu") -> Any
         kinds = typing.get_args(kind)
         kinds = [kinds[0]] * len(value) if len(kinds) == 2 and kinds[1] is Ellipsis else kinds
         return tuple(from_plain(k, v, device) for k, v in zip(kinds, value, strict=True))
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+    names = getattr(kind, "_fields", None) or getattr(kind, "__dataclass_fields__", ())
+    if names:
         hints = typing.get_type_hints(kind)
-        names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else kind._fields
         return kind(**{name: from_plain(hints[name], value[name], device) for name in names})
     return value
