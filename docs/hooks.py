@@ -1,0 +1,67 @@
+"""Fills pages with what the code itself says, at lines such as `<!-- help COMMAND -->`."""
+
+import io
+import re
+from typing import Any
+
+from rich.console import Console
+
+from cryoloom.cli.main import app
+from cryoloom.cli.settings import setting_fields
+from cryoloom.model.poses.search import shift_grid
+from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.physics.so3 import RotationGrid
+from cryoloom.systems.catalogue import find_system
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by MkDocs for every page."""
+    fillers = {"help": _help, "settings": _settings, "cost": _cost}
+    return re.sub(r"^<!-- (help|settings|cost) (\w+) -->$", lambda m: fillers[m[1]](m[2]), markdown, flags=re.M)
+
+
+def _help(command: str) -> str:
+    screen = io.StringIO()
+    console = Console(file=screen, width=96, color_system=None, legacy_windows=False)
+    app.help_print([command], console=console)
+    lines = "\n".join(line.rstrip() for line in screen.getvalue().strip().splitlines())
+    return f'??? note "cryoloom {command} --help"\n\n' + _indented(f"```text\n{lines}\n```")
+
+
+def _indented(text: str) -> str:
+    return "\n".join("    " + line if line else "" for line in text.splitlines())
+
+
+def _settings(system: str) -> str:
+    fields = setting_fields(find_system(system).settings)
+    rows = [f"| `--{option}` | {_value(default)} | {meaning} |" for option, default, meaning in fields]
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
+
+
+def _value(default: Any) -> str:
+    return "" if default is None else f"`{default}`"
+
+
+def _cost(system: str, box: int = 32, extent: float = 0.08) -> str:
+    """Operations of the base search in the first and at the last band, for shifts up to a part `extent` of the box."""
+    search = find_system(system).settings().ab_initio
+    rotations = len(RotationGrid.with_spacing(search.angle_step))
+    columns = []
+    for band in (search.first_band, search.last_band):
+        shifts = len(shift_grid(extent * box, min(box / (4 * band), extent * box)))
+        coefficients = len(FrequencyLattice.of_box(box).prefix(band))
+        image = 2 * shifts * rotations * (3 * coefficients + 1)
+        both = 2 * image * search.batch_size
+        columns.append(
+            [f"{band:g}", f"{coefficients}", f"{rotations:,}", f"{shifts}", f"{image / 1e6:.1f}", f"{both / 1e9:.1f}"]
+        )
+    names = (
+        "band",
+        "coefficients P",
+        "rotations G",
+        f"shifts S, within {100 * extent:g} % of a box of {box}",
+        "10⁶ operations an image and product",
+        f"10⁹ operations a batch of {search.batch_size}, both products",
+    )
+    rows = [f"| {name} | {first} | {last} |" for name, first, last in zip(names, *columns, strict=True)]
+    return "\n".join(["| | first iteration | last |", "|---|---|---|", *rows])
