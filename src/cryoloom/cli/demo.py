@@ -19,7 +19,7 @@ def demo(
     particles: int = 3000,
     seed: int = 0,
 ) -> None:
-    """Simulate noisy images of a built-in molecule, reconstruct it from nothing, compare with the truth, write the report.
+    """Simulate noisy images of a built-in molecule, reconstruct it from nothing, compare with the truth, report.
 
     Takes under three minutes on two cores. The particles lie in DIR/particles, the run in DIR/run.
 

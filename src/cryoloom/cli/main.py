@@ -55,7 +55,8 @@ def run(arguments: list[str] | None = None) -> None:
         if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             _ours(errors, error, debug)
         where = f"{error.filename}: " if error.filename else ""
-        advice = "free some space or choose another place, then resume" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another place"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space, then `cryoloom resume` the run" if full else "choose another place"
         errors.print(f"[bold red]cryoloom:[/] {where}{error.strerror}: {advice}.", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception as error:

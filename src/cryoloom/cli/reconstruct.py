@@ -1,16 +1,17 @@
 """`cryoloom reconstruct` and `cryoloom resume`: particles in, a run directory out."""
 
+import inspect
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 
 from cryoloom.cli.progress import StageProgress
-from cryoloom.cli.settings import read_settings
+from cryoloom.cli.settings import checked_settings, read_settings
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.checks import check_images
 from cryoloom.errors import InputError
@@ -20,6 +21,8 @@ from cryoloom.report.html import write_report
 from cryoloom.solve.run import Run, RunConfig
 from cryoloom.solve.team import Team
 from cryoloom.systems.catalogue import find_system
+
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 def reconstruct(
@@ -33,19 +36,23 @@ def reconstruct(
     symmetry: str = "C1",
     init: Path | None = None,
     datadir: Path | None = None,
+    ctf: Path | None = None,
+    ind: Path | None = None,
+    pixel_size: float | None = None,
     box: int | None = None,
-    limit: int | None = None,
+    limit: AtLeastOne | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    devices: int = 1,
-    num_nodes: int = 1,
+    devices: AtLeastOne = 1,
+    num_nodes: AtLeastOne = 1,
 ) -> None:
     """Reconstruct a map and the pose of every particle, and write a run directory with a report.
 
-    Without --poses nothing needs to be known: orientations are found from scratch. Any setting of the system can be given
-    as --FIELD VALUE, such as --ab-initio.starts 1; `cryoloom systems loom` lists them.
+    Without --poses nothing needs to be known: orientations are found from scratch. Any setting of the system can be
+    given as --FIELD VALUE, such as --ab-initio.starts 1; `cryoloom systems loom` lists them.
 
-    Examples: `cryoloom reconstruct particles.star -o run1`, `cryoloom reconstruct J24_particles.cs --datadir /data -o run2`,
+    Examples: `cryoloom reconstruct particles.star -o run1`,
+    `cryoloom reconstruct J24_particles.cs --datadir /data -o run2`,
     `cryoloom reconstruct particles.star --poses known --refine -o run3`.
 
     Parameters
@@ -59,7 +66,8 @@ def reconstruct(
     config
         YAML file of settings; another run's config.yaml works.
     poses
-        "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles. Skips the search.
+        "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles. Skips the
+        search.
     refine
         With --poses: polish them.
     symmetry
@@ -68,6 +76,12 @@ def reconstruct(
         A finished run whose poses to start from.
     datadir
         Folder that image file names are relative to.
+    ctf
+        File that gives or replaces the CTF: cryoDRGN ctf.pkl, or any particle file with the same rows.
+    ind
+        cryoDRGN ind.pkl of the rows to use.
+    pixel_size
+        Pixel size of the images in Å, where the file has none or a wrong one.
     box
         Working box in pixels: images are Fourier-cropped to it. Even.
     limit
@@ -82,7 +96,7 @@ def reconstruct(
         Number of machines, when started by torchrun or SLURM.
     """
     found = find_system(system)
-    settings = read_settings(found.settings, config, fields)
+    settings = read_settings(found.settings, config, fields, inspect.signature(reconstruct).parameters)
     if refine and poses is None and init is None:
         raise InputError("--refine polishes poses that are given: add --poses known or --poses FILE.")
     _check_symmetry(symmetry)
@@ -96,6 +110,9 @@ def reconstruct(
         symmetry=symmetry,
         init=init.resolve() if init else None,
         datadir=datadir.resolve() if datadir else None,
+        ctf=ctf.resolve() if ctf else None,
+        ind=ind.resolve() if ind else None,
+        pixel_size=pixel_size,
         box=box,
         limit=limit,
         seed=seed,
@@ -139,8 +156,21 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
     if config.init is not None:
         poses = config.init / "particles.star"
     particles = read_particles(
-        config.particles, datadir=config.datadir, poses=poses, limit=config.limit, box=config.box, require_images=True
+        config.particles,
+        datadir=config.datadir,
+        ctf=config.ctf,
+        poses=poses,
+        ind=config.ind,
+        limit=config.limit,
+        box=config.box,
+        pixel_size=config.pixel_size,
+        require_images=True,
     )
+    if particles.box > particles.source_box:
+        raise InputError(
+            f"--box {particles.box} is larger than the images of {config.particles}, which have {particles.source_box} "
+            "pixels: leave it out, or give a smaller even number."
+        )
     if len(particles) < 4:
         raise InputError(f"{config.particles} has {len(particles)} particles: a reconstruction needs at least 4.")
     check_images(particles)
@@ -151,7 +181,7 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
 def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:
     console = Console(quiet=not team.leads)
     found = find_system(run.config.system)
-    settings = found.settings(**run.config.settings)
+    settings = checked_settings(found.settings, run.config.settings, run.path / "config.yaml")
     torch.manual_seed(run.config.seed)
     with run.locked(team.leads), StageProgress(console, quiet=not team.leads) as progress:
         found.reconstruct(particles, known, settings, run, team, progress)

@@ -1,7 +1,7 @@
 """Settings of a system from a YAML file and from `--FIELD VALUE` on the command line."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,31 @@ def setting_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
             yield option, field.default, field.description or ""
 
 
-def read_settings(model: type[BaseModel], config: Path | None, tokens: tuple[str, ...]) -> BaseModel:
+def read_settings(
+    model: type[BaseModel], config: Path | None, tokens: tuple[str, ...], others: Iterable[str] = ()
+) -> BaseModel:
     """Settings from defaults, then the YAML file, then options such as `--ab-initio.starts 1`.
 
-    Raises InputError naming the option or the file's entry that does not fit.
+    others: names of the command's own options, which a mistyped one may have meant. Raises InputError naming the option
+    or the file's entry that does not fit.
     """
     values: dict[str, Any] = {}
     if config is not None:
         values = _read_yaml(config)
     for option, value in _pairs(tokens):
-        _check_known(option, model)
+        _check_known(option, model, others)
         _put(values, option.replace("-", "_").split("."), value)
+    return checked_settings(model, values, config)
+
+
+def checked_settings(model: type[BaseModel], values: dict[str, Any], source: Path | None) -> BaseModel:
+    """Settings of plain values, of the file `source` where there is one; raises InputError naming the first misfit."""
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        where = f"{config}: " if config is not None else ""
+        where = f"{source}: " if source is not None else ""
         raise InputError(f"{where}setting {name}: {first['msg'].lower()}, got {first['input']!r}.") from error
 
 
@@ -47,10 +55,12 @@ def _read_yaml(config: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{config} cannot be read as YAML settings: {reason}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{config}: expected `name: value` lines, as `cryoloom systems loom` lists them.")
     # A run's config.yaml serves too: its settings are one of its entries.
-    return values.get("settings", values)
+    if isinstance(values, dict):
+        values = values.get("settings", values)
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise InputError(f"{config}: expected `name: value` lines, as `cryoloom systems loom` lists them.")
+    return values
 
 
 def _pairs(tokens: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -58,7 +68,7 @@ def _pairs(tokens: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     while rest:
         option = rest.pop(0)
         if not option.startswith("--"):
-            raise InputError(f"{option!r} was not expected here: options start with --, see `cryoloom reconstruct --help`.")
+            raise InputError(f"{option!r} was not expected here: options start with --, see `reconstruct --help`.")
         name, equals, value = option[2:].partition("=")
         if not equals:
             if not rest:
@@ -67,16 +77,22 @@ def _pairs(tokens: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _check_known(option: str, model: type[BaseModel]) -> None:
+def _check_known(option: str, model: type[BaseModel], others: Iterable[str]) -> None:
     known = [name for name, _, _ in setting_fields(model)]
-    if option.replace("_", "-") not in known:
+    option = option.replace("_", "-")
+    if option not in known:
         # A forgotten group ("--starts") is as likely as a typing error.
-        near = [name for name in known if name.rsplit(".", 1)[-1] == option] or difflib.get_close_matches(option, known, 1)
+        near = [name for name in known if name.rsplit(".", 1)[-1] == option]
+        every = [*(name.replace("_", "-") for name in others), *known]
+        near = near or difflib.get_close_matches(option, every, 1)
         hint = f"did you mean --{near[0]}?" if near else "`cryoloom systems loom` lists the settings."
         raise InputError(f"there is no option --{option}: {hint}")
 
 
 def _put(values: dict[str, Any], path: list[str], value: str) -> None:
     for name in path[:-1]:
-        values = values.setdefault(name, {})
+        # What a file says in the place of a whole group gives way to the option.
+        if not isinstance(values.get(name), dict):
+            values[name] = {}
+        values = values[name]
     values[path[-1]] = None if value.lower() in ("none", "null") else value

@@ -1,0 +1,62 @@
+"""Settings: defaults, then the file, then the command line."""
+
+import pytest
+import yaml
+
+from cryoloom.cli.settings import read_settings, setting_fields
+from cryoloom.errors import InputError
+from cryoloom.systems.catalogue import SYSTEMS
+from cryoloom.systems.loom import LoomSettings
+
+
+def test_defaults_then_file_then_options(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("max_shift_angst: 12\nab_initio:\n  starts: 2\n  iterations: 30\n")
+    settings = read_settings(LoomSettings, file, ("--ab-initio.starts", "3", "--refinement.iterations=5"))
+    assert settings.max_shift_angst == 12
+    assert (settings.ab_initio.starts, settings.ab_initio.iterations) == (3, 30)
+    assert settings.refinement.iterations == 5
+    assert settings.ab_initio.batch_size == LoomSettings().ab_initio.batch_size
+
+
+def test_the_config_of_a_run_serves_as_settings(run, tmp_path):
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert written["settings"]["ab_initio"]["starts"] == 2
+    settings = read_settings(LoomSettings, run / "config.yaml", ())
+    assert settings.ab_initio.starts == 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    from cryoloom.solve.run import Run, RunConfig
+
+    settings = LoomSettings.model_validate({"ab_initio": {"starts": 2}})
+    return Run.create(tmp_path / "run", RunConfig(particles=tmp_path, settings=settings.model_dump(mode="json"))).path
+
+
+def test_none_takes_a_value_back(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("max_shift_angst: 12\nab_initio:\n")
+    settings = read_settings(LoomSettings, file, ("--max-shift-angst", "none", "--ab_initio.starts", "1"))
+    assert settings.max_shift_angst is None
+    assert settings.ab_initio.starts == 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=lambda system: system.name)
+def test_every_setting_is_explained_and_its_default_is_valid(system):
+    names = [name for name, _, _ in setting_fields(system.settings)]
+    assert names
+    assert len(set(names)) == len(names)
+    for name, default, meaning in setting_fields(system.settings):
+        assert len(meaning) > 10, name
+        if default is not None:
+            read_settings(system.settings, None, (f"--{name}", str(default)))
+
+
+def test_the_nearest_name_is_offered():
+    with pytest.raises(InputError, match=r"did you mean --refinement\.candidates"):
+        read_settings(LoomSettings, None, ("--refinement.candidate", "3"))
+    with pytest.raises(InputError, match="did you mean --symmetry"):
+        read_settings(LoomSettings, None, ("--symetry", "C3"), ["symmetry", "seed"])
+    with pytest.raises(InputError, match="cryoloom systems loom"):
+        read_settings(LoomSettings, None, ("--zzz", "3"))
