@@ -28,18 +28,28 @@ def _radii(box: int) -> Tensor:
 
 
 def normalise(images: Tensor, radius_px: float) -> Tensor:
-    """Images (…, D, D) whose background, further than `radius_px` from the centre, has mean 0 and deviation 1.
+    """Images (B, D, D) with the plane through their background taken off, and scaled to its standard deviation.
 
-    A background without variation, as in images without noise, is only set to mean 0. Raises InputError if no pixel
-    is left outside of the radius.
+    The background is outside the circle of `radius_px`. Where it is constant (noise-free images) the standard deviation of the
+    whole image is used, and where that is zero too the image is left at zero. Raises InputError if hardly a pixel is outside.
     """
-    outside = (_radii(images.shape[-1]) > radius_px).to(images.device)
+    box = images.shape[-1]
+    outside = (_radii(box) > radius_px).flatten().to(images.device)
     if int(outside.sum()) < 8:
-        raise InputError(f"a particle radius of {radius_px:g} px leaves no background in a box of {images.shape[-1]}.")
-    background = images[..., outside]
-    sd = background.std(-1)
-    sd = torch.where(sd > 1e-6 * images.abs().amax((-2, -1)).clamp(min=1e-30), sd, torch.ones_like(sd))
-    return (images - background.mean(-1)[..., None, None]) / sd[..., None, None]
+        raise InputError(f"a particle radius of {radius_px:g} px leaves no background in a box of {box}.")
+    axis = torch.linspace(-1, 1, box, device=images.device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    plane = torch.stack([torch.ones_like(x), x, y], -1).flatten(0, 1)
+    flat = images.flatten(1)
+    background = flat[:, outside]
+    # Uneven ice and illumination tilt the background; a tilt looks like signal at the lowest frequencies.
+    slope = background @ torch.linalg.pinv(plane[outside]).T
+    level = flat - slope @ plane.T
+    deviation = level[:, outside].std(1)
+    whole = level.std(1)
+    deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
+    varies = deviation > 1e-5 * flat.abs().amax(1)
+    return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
 
 
 def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:

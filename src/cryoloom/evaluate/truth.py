@@ -39,10 +39,10 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     true_volume = _true_map(truth, volume.shape[-1], pixel_size)
 
     true_poses = true_particles.poses(match_particles(particles, true_particles))
-    errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, run_symmetry(run))
+    errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, point_group(run_symmetry(run)))
     placed = _place(volume, true_volume, errors, pixel_size)
     curve = fsc(placed.volume, true_volume, pixel_size)
-    oracle = _oracle_curve(particles.with_box(volume.shape[-1]), true_poses, true_volume, pixel_size)
+    oracle = _oracle_curve(particles.with_box(volume.shape[-1]), true_poses, true_volume, pixel_size, run_symmetry(run))
 
     result = errors.summary() | resolution_summary(curve, oracle)
     curve.to_csv(run / "fsc_truth.csv")
@@ -88,12 +88,12 @@ def _image_keys(particles: Particles) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([names, table["image_index"].astype(int)])
 
 
-def run_symmetry(run: Path) -> Tensor:
-    """The point group (G, 3, 3) of the run's configuration; the identity alone where it names none."""
+def run_symmetry(run: Path) -> str:
+    """The name of the point group in the run's configuration; C1 where it names none."""
     config = run / "config.yaml"
     settings = yaml.safe_load(config.read_text()) if config.is_file() else None
     name = settings.get("symmetry") if isinstance(settings, dict) else None
-    return point_group(str(name or "C1"))
+    return str(name or "C1")
 
 
 def _true_map(truth: Path, box: int, pixel_size: float) -> Tensor:
@@ -126,8 +126,17 @@ def _place(volume: Tensor, reference: Tensor, errors: PoseErrors, pixel_size: fl
     return max(placed, align_volume(volume, reference), key=lambda placement: placement.correlation)
 
 
-def _oracle_curve(particles: Particles, true_poses: Pose, true_volume: Tensor, pixel_size: float) -> FSCCurve:
-    """FSC to the truth of the map that the same images give at their true poses: the limit of the information."""
+def _oracle_curve(
+    particles: Particles, true_poses: Pose, true_volume: Tensor, pixel_size: float, symmetry: str
+) -> FSCCurve:
+    """FSC to the truth of the map that the same images give at their true poses: the limit of the information.
+
+    With and without the run's symmetry, whichever is better: the true map need not stand on the symmetry's axes.
+    """
     from cryoloom.solve.em.known import reconstruct_known
 
-    return fsc(reconstruct_known(particles, true_poses).cpu(), true_volume, pixel_size)
+    curves = [
+        fsc(reconstruct_known(particles, true_poses, group).cpu(), true_volume, pixel_size)
+        for group in dict.fromkeys(["C1", symmetry])
+    ]
+    return max(curves, key=lambda curve: curve.shell_at(0.5))

@@ -4,12 +4,10 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.particles import Particles
-from cryoloom.physics.fourier import fourier_shell_correlation
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.images import WorkingImages, first_noise
-from cryoloom.solve.em.masks import soft_sphere
-from cryoloom.solve.em.refine import ParticlePoses, Refinement, RefineState, signal_to_noise
+from cryoloom.solve.em.refine import ParticlePoses, Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.team import Team
 
@@ -37,16 +35,17 @@ def start_from_poses(refinement: Refinement, pose: Pose) -> RefineState:
     noise = first_noise(images)
     state = refinement.start(torch.zeros((images.box,) * 3, device=images.device), noise, 4.0, poses)
     sums = [insert_at_poses(images, half, pose, noise, refinement.group, refinement.team) for half in refinement.halves]
+    # A second time with the mask that the first map gave: less noise in the FSC that filters the map.
+    state = refinement.maximise(state, (sums[0], sums[1]), None)
     return refinement.maximise(state, (sums[0], sums[1]), None)
 
 
 def reconstruct_known(particles: Particles, pose: Pose, symmetry: str = "C1") -> Tensor:
-    """Wiener-filtered volume (D, D, D) of all particles at `pose`: with true poses, the limit that the data set."""
+    """Masked, Wiener-filtered volume (D, D, D) of all particles at `pose`: with true poses, the limit that the data set."""
     images = WorkingImages(particles)
-    noise, group, team = first_noise(images), point_group(symmetry), Team()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    halves = [insert_at_poses(images, order[i::2].sort().values, pose, noise, group, team) for i in (0, 1)]
-    flat = torch.full((images.box // 2,), 1e4)
-    sphere = soft_sphere(images.box, 0.45 * images.box)
-    fsc = fourier_shell_correlation(*(half.volume(flat) * sphere for half in halves))
-    return (halves[0] + halves[1]).volume(2 * signal_to_noise(fsc)) * sphere
+    halves = (order[::2].sort().values, order[1::2].sort().values)
+    radius_px = 0.45 * images.box
+    refinement = Refinement(images, RefineSettings(), point_group(symmetry), halves, 0.0, radius_px, Team())
+    state = start_from_poses(refinement, pose)
+    return state.volume * state.mask
