@@ -37,7 +37,7 @@ def folders(tmp_path, blob_map, monkeypatch):
     write_star(tmp_path / "run" / "particles.star", estimate)
     write_volume(tmp_path / "run" / "volumes" / "volume.mrc", found, PIXEL)
 
-    def oracle(particles, poses, true_volume, pixel_size):
+    def oracle(particles, poses, true_volume, pixel_size, symmetry):
         torch.testing.assert_close(poses.best_rotation, pose.best_rotation[order], atol=1e-4, rtol=0)
         return truth_module.fsc(true_volume, true_volume, pixel_size)
 
