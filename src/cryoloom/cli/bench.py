@@ -93,6 +93,7 @@ def images_folder(output: Path) -> Path:
 
 
 def _as_typed() -> str:
+    """The command without the places of this machine, which nobody else has."""
     program = Path(sys.argv[0])
     words = ["python", f"benchmarks/{program.name}"] if program.suffix == ".py" else [program.name]
-    return shlex.join([*words, *sys.argv[1:]])
+    return shlex.join([*words, *("DIR" if Path(word).is_absolute() else word for word in sys.argv[1:])])

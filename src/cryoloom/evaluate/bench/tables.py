@@ -97,7 +97,8 @@ class Order:
 def measure_table(order: Order, code: Callable[[], str], say: Callable[[str], None]) -> BenchResult:
     """Measure a table part by part; the result file is written after each. code: the commit, "+" where files changed.
 
-    Parts that the same unchanged code has measured are kept unless `again`. Raises InputError for unknown scales, parts.
+    Parts that the same unchanged code has measured are kept unless `again`.
+    Raises InputError for an unknown scale or part.
     """
     table, scale = order.table, order.scale
     _check(order)
