@@ -4,14 +4,11 @@ import errno
 import os
 import sys
 
-# Idle threads of one library must not keep spinning while another works: torch and the compiled loops take turns.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 import cryoloom
-from cryoloom.errors import InputError
+from cryoloom.errors import EchoedError, InputError, TeammateLostError
 
 COMMANDS = {
     "demo": "demo",
@@ -40,17 +37,28 @@ def run(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    # Of the processes of a run, the first speaks for all where all stop for one reason.
+    follows = any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))
     errors = Console(stderr=True)
     try:
         app(arguments, exit_on_error=False, print_error=False)
+    except EchoedError:
+        sys.exit(2)
     except (InputError, CycloptsError) as error:
         if debug:
             raise
         errors.print(f"[bold red]cryoloom:[/] {_plain(error)}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        errors.print("stopped; `cryoloom resume RUN` continues a run where it was.")
+        if not follows:
+            errors.print(
+                "stopped; `cryoloom resume RUN` continues a run where it was.", highlight=False, soft_wrap=True
+            )
         sys.exit(130)
+    except TeammateLostError as error:
+        if not follows:
+            errors.print(f"[bold red]cryoloom:[/] {_plain(error)}: see what it says.", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except OSError as error:
         if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             _ours(errors, error, debug)

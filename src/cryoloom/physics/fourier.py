@@ -102,7 +102,7 @@ def _lattice(box: int, device: str) -> FrequencyLattice:
 
 
 def shift_phases(k: Tensor, shift_px: Tensor, box: int) -> Tensor:
-    """Phases exp(−2πi k·t/D), (…, P), that move an image by t = `shift_px` (…, 2) pixels (x, y). k: (P, 2), whole numbers."""
+    """Phases exp(−2πi k·t/D), (…, P), that move an image by t = `shift_px` (…, 2) pixels (x, y); k (P, 2) is whole."""
     # One factor for kx and one for ky: 2D sines and cosines instead of P of each.
     whole = k.round().long()
     axis = torch.arange(-(box // 2), box // 2 + 1, device=k.device, dtype=torch.float32)

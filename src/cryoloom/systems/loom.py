@@ -24,10 +24,13 @@ SUMMARY = "expectation-maximisation with shared-template search, half-maps and a
 class LoomSettings(BaseModel, extra="forbid"):
     """Settings of loom; every one has a default that fits most data."""
 
-    max_shift_angst: float | None = Field(None, gt=0, description="Largest shift searched, Å; 8 % of the box by default.")
-    mask_diameter_angst: float | None = Field(None, gt=0, description="Diameter of the molecule, Å; 90 % of the box by default.")
+    max_shift_angst: float | None = Field(None, gt=0, description="Largest shift searched, Å; else 8 % of the box.")
+    mask_diameter_angst: float | None = Field(
+        default=None, gt=0, description="Diameter of the molecule, Å; else 90 % of the box."
+    )
     contrast: Literal["auto", "white", "black"] = Field(
-        "auto", description="Molecule in the images: white (RELION), black (as recorded), or judged by the map and reported."
+        default="auto",
+        description="Molecule in the images: white (RELION), black (as recorded), or judged by the map and reported.",
     )
     ab_initio: AbInitioSettings = AbInitioSettings()
     refinement: RefineSettings = RefineSettings()

@@ -1,4 +1,4 @@
-"""Compiled CPU loop of `polish`: likelihood, gradient and Fisher information of a pose in one pass over its frequencies."""
+"""Compiled CPU loop of `polish`: likelihood, gradient and Fisher information of a pose in one pass."""
 
 import math
 

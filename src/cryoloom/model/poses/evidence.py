@@ -12,8 +12,9 @@ class Evidence(NamedTuple):
     """Images of B particles as the likelihood needs them, on the P coefficients of `lattice`.
 
     log p(y | R, t) = Σ_k 2 Re⟨e^{2πi k·t/D} weighted, T⟩ − power |T|², plus a constant of the image, for a template
-    T = V̂(Rᵀk): the CTF is moved onto the image, so that templates are shared by all images. weighted = C y / σ² (B, P) complex;
-    power = C² / σ² (B, P); image_power = |y|² / σ² (B, P).
+    T = V̂(Rᵀk): the CTF is moved onto the image, so that templates are shared by all images.
+
+    weighted = C y / σ² (B, P) complex; power = C² / σ² (B, P); image_power = |y|² / σ² (B, P).
     """
 
     weighted: Tensor

@@ -1,4 +1,4 @@
-"""The last level of pose search: damped Newton steps in rotation and shift, and the posterior's width from their curvature."""
+"""The last level of pose search: damped Newton steps; their curvature is the posterior's width."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from cryoloom.model.poses import _kernels
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.physics.fourier import shift_phases
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec
 
@@ -19,7 +18,7 @@ class Modes(NamedTuple):
     """K refined modes of the pose posterior of B particles.
 
     rotation: (B, K, 3, 3); shift: (B, K, 2) in pixels; score: (B, K) log-likelihood up to a constant of the image;
-    covariance: (B, K, 5, 5) of (rotation vector in the image frame, radians; shift, pixels): the inverse Fisher information.
+    covariance: (B, K, 5, 5) of (rotation vector in the image frame, radians; shift, pixels), the inverse Fisher matrix.
     """
 
     rotation: Tensor
@@ -110,12 +109,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a.real * b.real + a.imag * b.imag).sum(-1)
 
 
-def polish(
-    projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int
-) -> Modes:
+def polish(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor, steps: int) -> Modes:
     """Refine hypotheses (B, K, 3, 3) and shifts (B, K, 2) px by Levenberg–Marquardt steps on the likelihood.
 
-    Solves (F + λ diag F) δ = g with the Fisher information F; a step that lowers the score is taken back and λ grows tenfold.
+    Solves (F + λ diag F) δ = g with the Fisher information F; a step that lowers the score is
+    taken back and λ grows tenfold.
     """
     size = max(1, VALUES_PER_CHUNK // (10 * rotation.shape[1] * len(evidence.lattice)))
     parts = []
@@ -126,7 +124,7 @@ def polish(
 
 
 def polish_likely(projector: FourierSlice, evidence: Evidence, modes: Modes, steps: int, least: float = 1e-3) -> Modes:
-    """Refine further, on all of `evidence`, only the modes whose posterior is above `least`; the others count no more."""
+    """Refine further, on all of `evidence`, only modes whose posterior is above `least`; the others count no more."""
     particle, mode = torch.nonzero(modes.weights() > least, as_tuple=True)
     rotation, shift = modes.rotation[particle, mode, None], modes.shift[particle, mode, None]
     likely = polish(projector, evidence.select(particle), rotation, shift, steps)

@@ -1,7 +1,8 @@
 """Pose search: every image against shared templates, then per-particle refinement by subdivision.
 
-Scores are log-likelihoods up to a constant of the image. The base level is two matrix products with templates shared by all images
-(cryoDRGN2 multiplies every template by every image's CTF instead); finer levels render eight children of each kept rotation.
+Scores are log-likelihoods up to a constant of the image. The base level is one matrix product with templates shared by
+all images (cryoDRGN2 multiplies every template by every image's CTF instead); finer levels render eight children of
+each kept rotation.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Templates:
 
 
 class Candidates(NamedTuple):
-    """K pose candidates of each of B particles: integers on a rotation grid, shifts (B, K, 2) in pixels, scores (B, K)."""
+    """K pose candidates of each of B particles: integers on a rotation grid, shifts (B, K, 2) px, scores (B, K)."""
 
     index: Tensor
     shift: Tensor
@@ -52,7 +53,8 @@ class Candidates(NamedTuple):
 class PosteriorSums(NamedTuple):
     """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P).
 
-    log_evidence: (2,) sum and sum of squares of log p(y) over images, up to a constant. peak: Σ of each image's largest posterior.
+    log_evidence: (2,) sum and sum of squares of log p(y) over images, up to a constant. peak: sum of their largest
+    posteriors.
     """
 
     pairs: Tensor
@@ -62,7 +64,7 @@ class PosteriorSums(NamedTuple):
 
 
 def shift_grid(extent_px: float, step_px: float) -> Tensor:
-    """Shifts (S, 2) in pixels on a square grid of `step_px`, within the circle of radius `extent_px`, the centre included."""
+    """Shifts (S, 2) in pixels on a square grid of `step_px` within a circle of radius `extent_px`, centre included."""
     n = int(extent_px / step_px + 1e-6)
     axis = torch.arange(-n, n + 1) * step_px
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -110,7 +112,7 @@ def posterior_sums(
 def best_candidates(
     templates: Templates, index: Tensor, evidence: Evidence, shifts: Tensor, log_prior: Tensor, keep: int
 ) -> Candidates:
-    """The `keep` best templates of every image, each with its best shift; `index` (G,) names the templates' rotations."""
+    """The `keep` best templates of every image, each with its best shift; `index` (G,) names their rotations."""
     columns = templates.columns().T
     found = []
     for chunk in _chunks(len(evidence), len(shifts) * len(templates)):

@@ -20,23 +20,32 @@ from cryoloom.solve.team import Team
 class AbInitioSettings(BaseModel, extra="forbid"):
     """Stochastic EM from nothing: how many particles an iteration, how far the band marches."""
 
-    batch_size: int = Field(500, gt=1, description="Particles drawn for each iteration.")
-    iterations: int = Field(70, gt=0, description="Iterations after which the search stops even if the map still improves.")
-    starts: int = Field(4, gt=0, description="Most random starts; stops when two agree, and keeps the most likely map.")
-    first_band: float = Field(4.5, gt=1, description="Band limit of the first iteration, in Fourier pixels.")
-    last_band: float = Field(7.0, gt=1, description="Band limit beyond which local refinement takes over.")
-    growth: float = Field(0.07, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels.")
-    momentum: float = Field(0.85, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
-    first_temper: float = Field(0.15, gt=0, le=1, description="Exponent of the likelihood in the first iteration.")
-    temper_iterations: int = Field(30, gt=0, description="Iterations until the likelihood counts in full.")
-    angle_step: float = Field(15.0, gt=0, description="Spacing of the rotation grid, in degrees.")
+    batch_size: int = Field(default=500, gt=1, description="Particles drawn for each iteration.")
+    iterations: int = Field(
+        default=70, gt=0, description="Iterations after which the search stops even if the map still improves."
+    )
+    starts: int = Field(
+        default=4, gt=0, description="Most random starts; stops when two agree, and keeps the most likely map."
+    )
+    first_band: float = Field(default=4.5, gt=1, description="Band limit of the first iteration, in Fourier pixels.")
+    last_band: float = Field(default=7.0, gt=1, description="Band limit beyond which local refinement takes over.")
+    growth: float = Field(
+        default=0.07, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels."
+    )
+    momentum: float = Field(default=0.85, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
+    first_temper: float = Field(
+        default=0.15, gt=0, le=1, description="Exponent of the likelihood in the first iteration."
+    )
+    temper_iterations: int = Field(default=30, gt=0, description="Iterations until the likelihood counts in full.")
+    angle_step: float = Field(default=15.0, gt=0, description="Spacing of the rotation grid, in degrees.")
 
 
 @dataclass(frozen=True)
 class AbInitioState:
     """What one iteration hands to the next.
 
-    log_evidence, evidence_error: mean over the last batch's images, up to a constant, and its standard error. peaks: the mean largest posterior of each iteration.
+    log_evidence, evidence_error: mean over the last batch's images, up to a constant, and its standard error.
+    peaks: the mean largest posterior of each iteration.
     """
 
     iteration: int
@@ -141,10 +150,12 @@ class AbInitio:
         band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
         lattice = self.images.lattice.prefix(state.band)
         log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
-        mean, square = (float(part) / n for part in sum(f.log_evidence for f in found))
+        mean, square = (float(part) / n for part in torch.stack([f.log_evidence for f in found]).sum(0))
         error = math.sqrt(max(square - mean**2, 0.0) / n)
         peaks = (*state.peaks, float(sum(f.peak for f in found)) / n)
-        return AbInitioState(state.iteration + 1, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks)
+        return AbInitioState(
+            state.iteration + 1, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks
+        )
 
     @staticmethod
     def agree(a: AbInitioState, b: AbInitioState) -> bool:
@@ -155,7 +166,9 @@ class AbInitio:
         """Noise power by shell from the expected residual: Σ|y|² − 2 Re⟨Σ p C y, T⟩ + Σ p C² |T|²."""
         lattice = templates.lattice
         pairs = sum(f.pairs for f in found) * templates.pairs
-        fit = (sum(f.power for f in found) * templates.power).sum(0) - 2 * pairs.view(*templates.power.shape, 2).sum((0, 2))
+        fit = (sum(f.power for f in found) * templates.power).sum(0) - 2 * pairs.view(*templates.power.shape, 2).sum(
+            (0, 2)
+        )
         residual = lattice.from_shells(state.noise) * (power + fit) / n
         updated = state.noise.clone()
         n_shells = int(state.band)

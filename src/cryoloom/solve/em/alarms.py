@@ -28,7 +28,9 @@ def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
     """What a map (D, D, D) itself gives away: NaN, wrong contrast sign, a hollow shell."""
     if not bool(torch.isfinite(volume).all()):
         message = "The map holds values that are not numbers."
-        return [Alarm("not-a-number", "error", message, "Run `cryoloom info` on the particles: some images may be damaged.")]
+        return [
+            Alarm("not-a-number", "error", message, "Run `cryoloom info` on the particles: some images may be damaged.")
+        ]
     found = []
     r = radii3(volume.shape[-1], volume.device)
     inside = volume[r < radius_px]
@@ -36,13 +38,15 @@ def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
     skewness = float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
     if skewness < -0.3:
         message = f"The map's density is negative where the molecule is (skewness {skewness:.1f})."
-        advice = "The images' contrast is inverted: multiply them by −1 and start again."
+        advice = "The images' contrast is not what --contrast says: start again with --contrast auto."
         found.append(Alarm("contrast-sign", "error", message, advice))
     density = volume.abs()
     core = float(density[r < 0.5 * radius_px].mean())
     rim = float(density[(r > 0.8 * radius_px) & (r < radius_px)].mean())
     if rim > 1.5 * core:
-        message = f"The map is a hollow shell: density at the rim is {rim / max(core, 1e-30):.1f} times that at the centre."
+        message = (
+            f"The map is a hollow shell: density at the rim is {rim / max(core, 1e-30):.1f} times that at the centre."
+        )
         advice = "Give the molecule's size with --mask-diameter-angst, a larger --box, or another --seed."
         found.append(Alarm("hollow-shell", "warning", message, advice))
     return found
@@ -63,7 +67,9 @@ def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
     uncertain = float((poses.rotation_sigma_deg > 20).float().mean())
     if uncertain > 0.5:
         message = f"{100 * uncertain:.0f} % of the particles have a pose uncertainty above 20°."
-        advice = "The map is not to be trusted: try more particles, another --seed, or --symmetry if the molecule has one."
+        advice = (
+            "The map is not to be trusted: try more particles, another --seed, or --symmetry if the molecule has one."
+        )
         found.append(Alarm("poses-unknown", "error", message, advice))
     return found
 
@@ -74,7 +80,7 @@ def resolution_alarms(fsc: Tensor, resolution_angst: float, pixel_size: float) -
     shell = box * pixel_size / resolution_angst
     if shell < 4:
         message = f"The half-maps agree only to {resolution_angst:.0f} Å."
-        advice = "Nothing above that is signal: check CTF, pixel size and contrast with `cryoloom info`, or use more particles."
+        advice = "Check CTF, pixel size and contrast with `cryoloom info`, or give --mask-diameter-angst."
         return [Alarm("empty-high-band", "error", message, advice)]
     if shell > 0.95 * len(fsc):
         message = f"The half-maps agree up to the finest detail that the working box holds ({2 * pixel_size:.2g} Å)."

@@ -15,8 +15,8 @@ BACKGROUND_RADIUS = 0.45
 class WorkingImages:
     """Spectra of a particle set on the frequency lattice of its working box, one batch at a time.
 
-    With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient that is
-    left, stays the same.
+    With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient
+    that is left, stays the same.
     """
 
     def __init__(self, particles: Particles, device: torch.device | str = "cpu", box: int | None = None):

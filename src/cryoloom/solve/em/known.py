@@ -22,7 +22,9 @@ def insert_at_poses(
         evidence = images.evidence(chunk, noise, band)
         part = pose.select(chunk)
         rotation, shift = part.rotation[:, :1].to(images.device), part.shift[:, :1].to(images.device)
-        sums.add_particles(evidence, rotation, shift / images.pixel_size, torch.ones(len(chunk), 1, device=images.device))
+        sums.add_particles(
+            evidence, rotation, shift / images.pixel_size, torch.ones(len(chunk), 1, device=images.device)
+        )
     return sums.all_reduced(team)
 
 
@@ -41,7 +43,7 @@ def start_from_poses(refinement: Refinement, pose: Pose) -> RefineState:
 
 
 def reconstruct_known(particles: Particles, pose: Pose, symmetry: str = "C1") -> Tensor:
-    """Masked, Wiener-filtered volume (D, D, D) of all particles at `pose`: with true poses, the limit that the data set."""
+    """Masked, Wiener-filtered volume (D, D, D) of all particles at `pose`: with true poses, the data's limit."""
     images = WorkingImages(particles)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     halves = (order[::2].sort().values, order[1::2].sort().values)

@@ -1,5 +1,6 @@
 """Real-space masks: a soft sphere while nothing is known, the molecule's own envelope afterwards."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,23 +25,23 @@ def low_pass(volume: Tensor, band: float, edge: float = 2.0) -> Tensor:
 def molecule_mask(volume: Tensor, band: float, limit: Tensor, grow: float = 3.0, edge: float = 4.0) -> Tensor:
     """Soft envelope (D, D, D) of the molecule in a map, inside the mask `limit`.
 
-    The map low-passed to `band` is thresholded where it stands out from the solvent (Otsu's threshold), upwards or downwards
-    as its skewness says; the largest connected region is dilated by `grow` voxels and given a soft edge of `edge` voxels.
-    Falls back to `limit` where nothing stands out.
+    The map low-passed to `band` is thresholded where it stands out from the solvent (Otsu's threshold), upwards or
+    downwards as its skewness says; the largest connected region is dilated by `grow` voxels and given a soft edge of
+    `edge` voxels. Falls back to `limit` where nothing stands out.
     """
-    from scipy.ndimage import distance_transform_edt, label
+    from scipy.ndimage import distance_transform_edt
     from scipy.stats import skew
     from skimage.filters import threshold_otsu
+    from skimage.measure import label
 
     smooth = (low_pass(volume, band) * limit).cpu().numpy()
     inside = (limit > 0.5).cpu().numpy()
     if skew(smooth[inside]) < 0:
         smooth = -smooth
     solid = smooth > threshold_otsu(smooth[inside])
-    regions, n = label(solid)
-    if n == 0:
+    regions = np.asarray(label(solid))
+    if regions.max() == 0:
         return limit
-    sizes = torch.bincount(torch.from_numpy(regions).flatten().long())[1:]
-    kept = regions == int(sizes.argmax()) + 1
+    kept = regions == np.bincount(regions[regions > 0]).argmax()
     distance = torch.from_numpy(distance_transform_edt(~kept)).float().to(volume.device)
     return _fall_off(distance - grow, edge) * limit

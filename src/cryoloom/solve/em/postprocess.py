@@ -18,7 +18,7 @@ from cryoloom.physics.fourier import (
 
 @dataclass(frozen=True)
 class Postprocessed:
-    """FSC curves (D/2,) by shell, the resolution in Å at 0.143 of the corrected one, a sharpened map and its B-factor in Å²."""
+    """FSC curves (D/2,) by shell, resolution in Å at 0.143 of the corrected one, sharpened map, its B-factor in Å²."""
 
     fsc: Tensor
     fsc_unmasked: Tensor
@@ -29,11 +29,13 @@ class Postprocessed:
     b_factor: float
 
 
-def postprocess(half_maps: tuple[Tensor, Tensor], volume: Tensor, mask: Tensor, pixel_size: float, seed: int) -> Postprocessed:
+def postprocess(
+    half_maps: tuple[Tensor, Tensor], volume: Tensor, mask: Tensor, pixel_size: float, seed: int
+) -> Postprocessed:
     """Mask-corrected FSC of two half-maps, and the map sharpened by its own Guinier plot.
 
-    Beyond the shell where the unmasked FSC falls below 0.8 the phases of both halves are randomised; the corrected FSC is
-    (FSC_masked − FSC_random) / (1 − FSC_random) there (Chen et al. 2013).
+    Beyond the shell where the unmasked FSC falls below 0.8 the phases of both halves are randomised; the corrected FSC
+    is (FSC_masked − FSC_random) / (1 − FSC_random) there (Chen et al. 2013).
     """
     a, b = half_maps
     unmasked, masked = fourier_shell_correlation(a, b), fourier_shell_correlation(a * mask, b * mask)
@@ -58,7 +60,7 @@ def _randomise_phases(volume: Tensor, first: int, generator: torch.Generator) ->
 
 
 def _sharpen(volume: Tensor, fsc: Tensor, last: float, pixel_size: float) -> tuple[Tensor, float]:
-    """Map weighted by √(2 FSC / (1 + FSC)) and sharpened by the slope of its Guinier plot from 10 Å to the resolution."""
+    """Map weighted by √(2 FSC / (1 + FSC)) and sharpened by its Guinier plot's slope from 10 Å to the resolution."""
     box = volume.shape[-1]
     spectrum = centred_fft3(volume)
     counts = shell_sums3(torch.ones_like(volume)).clamp(min=1)
@@ -75,5 +77,3 @@ def _sharpen(volume: Tensor, fsc: Tensor, last: float, pixel_size: float) -> tup
     shell = radii3(box, volume.device).round().long().clamp(max=box // 2)
     gain = torch.cat([weight, weight.new_zeros(1)]).to(volume.device)[shell]
     return centred_ifft3(spectrum * gain), b_factor
-
-

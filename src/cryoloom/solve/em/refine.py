@@ -1,4 +1,4 @@
-"""Refinement by expectation-maximisation with gold-standard half-sets: poses below a degree, maps to the information limit."""
+"""Refinement by expectation-maximisation with gold-standard half-sets."""
 
 import math
 from dataclasses import dataclass, replace
@@ -23,18 +23,30 @@ from cryoloom.solve.team import Team
 class RefineSettings(BaseModel, extra="forbid"):
     """Refinement with half-sets: a global search first, then local steps with a band that follows the FSC."""
 
-    iterations: int = Field(10, ge=0, description="Most iterations; stops earlier when poses and resolution stand still.")
-    global_iterations: int = Field(2, ge=0, description="Iterations that search all orientations before local steps only.")
-    search_band: float = Field(6.0, gt=1, description="Band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.")
-    candidates: int = Field(8, gt=0, description="Rotations kept from the exhaustive search for each particle.")
-    hypotheses: int = Field(3, gt=0, description="Rotations kept after subdivision and polished for each particle.")
-    polish_steps: int = Field(4, gt=0, description="Newton steps in rotation and shift in each iteration.")
-    band_margin: float = Field(3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
-    still_degrees: float = Field(0.15, gt=0, description="Median change of rotation below which poses stand still.")
+    iterations: int = Field(
+        default=10, ge=0, description="Most iterations; stops earlier when poses and resolution stand still."
+    )
+    global_iterations: int = Field(
+        default=2, ge=0, description="Iterations that search all orientations before local steps only."
+    )
+    search_band: float = Field(
+        default=6.0,
+        gt=1,
+        description="Band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.",
+    )
+    candidates: int = Field(default=8, gt=0, description="Rotations kept from the exhaustive search for each particle.")
+    hypotheses: int = Field(
+        default=3, gt=0, description="Rotations kept after subdivision and polished for each particle."
+    )
+    polish_steps: int = Field(default=4, gt=0, description="Newton steps in rotation and shift in each iteration.")
+    band_margin: float = Field(default=3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
+    still_degrees: float = Field(
+        default=0.15, gt=0, description="Median change of rotation below which poses stand still."
+    )
 
 
 class ParticlePoses(NamedTuple):
-    """The state of every particle: best rotation (N, 3, 3), shift (N, 2) px, RMS uncertainties, posterior of the best mode."""
+    """The state of every particle: best rotation (N, 3, 3) and shift (N, 2) px, their RMS uncertainties, posterior."""
 
     rotation: Tensor
     shift: Tensor
@@ -45,7 +57,9 @@ class ParticlePoses(NamedTuple):
     @classmethod
     def unknown(cls, n: int) -> "ParticlePoses":
         """Poses of which nothing is known."""
-        return cls(torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 2), torch.full((n,), 180.0), torch.zeros(n), torch.zeros(n))
+        return cls(
+            torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 2), torch.full((n,), 180.0), torch.zeros(n), torch.zeros(n)
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,9 @@ class Refinement:
         device = self.images.device
         return Templates.render(projector, rotations[index].to(device), lattice), index.to(device)
 
-    def _poses(self, projector, templates, evidence: Evidence, state: RefineState, index: Tensor, turn: Tensor) -> Modes:
+    def _poses(
+        self, projector, templates, evidence: Evidence, state: RefineState, index: Tensor, turn: Tensor
+    ) -> Modes:
         s, box = self.settings, self.images.box
         used = evidence.prefix(state.band)
         if templates is None:
@@ -153,9 +169,7 @@ class Refinement:
         modes = polish(projector, rough, rotation, found.shift, s.polish_steps).distinct()
         return polish_likely(projector, used, modes, s.polish_steps // 2).order()
 
-    def maximise(
-        self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None
-    ) -> RefineState:
+    def maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None) -> RefineState:
         """Maps, mask, FSC, noise and band from both halves' sums; the noise stays where there is no residual (P,)."""
         noise = state.noise.clone()
         if residual is not None:

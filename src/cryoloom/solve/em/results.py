@@ -20,8 +20,8 @@ from cryoloom.solve.run import Run
 def positive(state: RefineState, contrast: str) -> tuple[RefineState, str]:
     """The state with the molecule positive in its maps, and its contrast in the images, "white" or "black".
 
-    C is negative at low frequency, so images of a white molecule give a negative map. `contrast` "auto" goes by the map: a
-    molecule is denser than the solvent around it, so its density is skewed upwards.
+    C is negative at low frequency, so a white molecule gives a negative map. `contrast` "auto" goes by the map:
+    a molecule is denser than the solvent around it, so its density is skewed upwards.
     """
     if contrast == "auto":
         contrast = "black" if skewness(state.volume, state.mask) >= 0 else "white"
@@ -64,7 +64,9 @@ def write_maps(run: Run, state: RefineState, post: Postprocessed, pixel_size: fl
     run.write_text("fsc.csv", table.to_csv(index=False, float_format="%.5g"))
 
 
-def write_particles(run: Run, particles: Particles, poses: ParticlePoses, halves: tuple[torch.Tensor, torch.Tensor]) -> None:
+def write_particles(
+    run: Run, particles: Particles, poses: ParticlePoses, halves: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     """particles.star with the pose, its uncertainty and the half-set of every particle."""
     half_set = torch.zeros(len(particles), dtype=torch.long)
     half_set[halves[0]], half_set[halves[1]] = 1, 2

@@ -1,4 +1,4 @@
-"""The loops of loom: random starts compared, one search carried on, refinement until nothing moves, all of it resumable."""
+"""The loops of loom: random starts until two agree, then refinement until nothing moves, all of it resumable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ class Session:
 
 
 def run_ab_initio(search: AbInitio, session: Session) -> AbInitioState:
-    """Searches from random starts, each until it converges, until two agree; returns the one that explains the images best."""
+    """Searches from random starts, each until it converges, until the best is confirmed; returns the most likely."""
     s, saved = search.settings, session.saved("ab_initio", Trials)
     trials = saved or Trials(1, search.start(session.generator), None)
     total = s.starts * s.iterations
