@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "export",
     "report": "report",
     "systems": "systems",
+    "bench": "bench",
 }
 
 app = App(

@@ -121,11 +121,9 @@ def reconstruct(
         num_nodes=num_nodes,
         command=shlex.join(["cryoloom", *sys.argv[1:]]),
     )
-    loaded, known = load(run_config)
+    loaded, known = team.agree(lambda: load(run_config))
     run_config.fingerprint = loaded.fingerprint()
-    if team.leads:
-        Run.create(output, run_config)
-    team.wait()
+    team.agree(lambda: Run.create(output, run_config) if team.leads else None)
     _carry_out(Run.open(output), loaded, known, team)
 
 
@@ -139,14 +137,12 @@ def resume(run: Path) -> None:
     """
     opened = Run.open(run)
     console = Console()
-    if (opened.path / "report.html").exists():
-        console.print(f"{run} is finished already: see {opened.path / 'report.html'}", highlight=False)
+    if opened.finished:
+        console.print(f"{run} is finished already: see {opened.path}", highlight=False)
         return
     config = opened.config
     team = Team.launch(config.device, config.devices, config.num_nodes)
-    loaded, known = load(config)
-    if loaded.fingerprint() != config.fingerprint:
-        raise InputError(f"{config.particles} or its images changed since {run} began: start a new run instead.")
+    loaded, known = team.agree(lambda: _load_again(opened))
     _carry_out(opened, loaded, known, team)
 
 
@@ -176,6 +172,15 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
     check_images(particles)
     known = particles.poses() if config.poses is not None or config.init is not None else None
     return particles, known
+
+
+def _load_again(run: Run) -> tuple[Particles, Pose | None]:
+    loaded, known = load(run.config)
+    if loaded.fingerprint() != run.config.fingerprint:
+        raise InputError(
+            f"{run.config.particles} or its images changed since {run.path} began: start a new run instead."
+        )
+    return loaded, known
 
 
 def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:

@@ -149,6 +149,12 @@ class Run:
         lines = file.read_text().splitlines() if file.exists() else []
         return [entry for entry in map(_entry, lines) if entry]
 
+    @property
+    def finished(self) -> bool:
+        """Whether results and report were written; a report asked for on the way does not count."""
+        done = any(line.get("stage") == "results" for line in self.metrics())
+        return done and (self.path / "report.html").is_file()
+
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Write checkpoints/step-N.pt atomically and remove all but the newest two."""
         folder = self.path / "checkpoints"
