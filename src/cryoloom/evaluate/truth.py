@@ -42,7 +42,8 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, point_group(run_symmetry(run)))
     placed = _place(volume, true_volume, errors, pixel_size)
     curve = fsc(placed.volume, true_volume, pixel_size)
-    oracle = _oracle_curve(particles.with_box(volume.shape[-1]), true_poses, true_volume, pixel_size, run_symmetry(run))
+    same_box, symmetry = particles.with_box(volume.shape[-1]), run_symmetry(run)
+    oracle = _oracle_curve(same_box, true_poses, true_volume, pixel_size, symmetry)
 
     result = errors.summary() | resolution_summary(curve, oracle)
     curve.to_csv(run / "fsc_truth.csv")

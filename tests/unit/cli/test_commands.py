@@ -124,3 +124,16 @@ def test_words_in_brackets_are_not_markup(cryoloom, tmp_path: Path):
     outcome = cryoloom("info", tmp_path / "[bold]odd.star")
     assert outcome.code == 2
     assert "[bold]odd.star" in outcome.sentence
+
+
+@pytest.mark.parametrize(("rank", "speaks"), [("0", True), ("1", False)])
+def test_one_process_of_a_run_speaks_for_all(rank, speaks, cryoloom, monkeypatch):
+    from cryoloom.errors import EchoedError, TeammateLostError
+
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    for error, code in ((TeammateLostError("another process stopped"), 1), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(main, "app", Raises(error))
+        outcome = cryoloom("systems")
+        assert (outcome.code, bool(outcome.err)) == (code, speaks)
+    monkeypatch.setattr(main, "app", Raises(EchoedError("said elsewhere")))
+    assert cryoloom("systems")[::2] == (2, "")

@@ -227,3 +227,16 @@ def test_a_full_disk_keeps_the_last_checkpoint(run, monkeypatch):
     monkeypatch.undo()
     assert leftovers(run.path) == []
     assert run.load_checkpoint()["step"] == 1
+
+
+def test_without_a_checkpoint_nothing_counts_as_done(run):
+    run.record(iteration=1)
+    assert run.load_checkpoint() is None
+    assert run.metrics() == []
+
+
+def test_what_a_killed_session_left_half_written_is_swept_up(run):
+    for name in (".4711-step-3.pt", ".volume.mrc.abc.tmp"):
+        (run.path / "checkpoints" / name).write_bytes(b"half")
+    with run.locked():
+        assert leftovers(run.path) == []

@@ -39,3 +39,21 @@ def test_cuda_must_be_there_when_it_is_asked_for(monkeypatch):
     with pytest.raises(InputError, match="no CUDA device"):
         Team.launch("cuda")
     assert Team.launch("auto").device.type == "cpu"
+
+
+def test_a_team_of_one_agrees_with_itself():
+    assert Team().agree(lambda: 7) == 7
+
+    def refuse() -> None:
+        raise InputError("no such file")
+
+    with pytest.raises(InputError, match="no such file") as caught:
+        Team().agree(refuse)
+    assert type(caught.value) is InputError
+
+
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="--devices 4"):
+        Team.launch("cuda", devices=4)
