@@ -31,8 +31,8 @@ def normalise(images: Tensor, radius_px: float) -> Tensor:
     """Images (B, D, D) with the plane through their background taken off, and scaled to its standard deviation.
 
     The background is outside the circle of `radius_px`. Where it is constant (noise-free images) the standard deviation
-    of the whole image is used, and where that is zero too the image is left at zero. Raises InputError if hardly a pixel
-    is outside.
+    of the whole image is used, and where that is zero too the image is left at zero. Raises InputError if hardly any
+    pixel is outside.
     """
     box = images.shape[-1]
     outside = (_radii(box) > radius_px).flatten().to(images.device)

@@ -39,7 +39,8 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     true_volume = _true_map(truth, volume.shape[-1], pixel_size)
 
     true_poses = true_particles.poses(match_particles(particles, true_particles))
-    errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, point_group(run_symmetry(run)))
+    group = point_group(run_symmetry(run))
+    errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, group)
     placed = _place(volume, true_volume, errors, pixel_size)
     curve = fsc(placed.volume, true_volume, pixel_size)
     same_box, symmetry = particles.with_box(volume.shape[-1]), run_symmetry(run)

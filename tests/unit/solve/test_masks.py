@@ -45,3 +45,17 @@ def test_molecule_mask_drops_what_is_not_connected():
 def test_molecule_mask_without_a_molecule_is_the_limit():
     limit = soft_sphere(24, 9)
     assert torch.equal(molecule_mask(torch.zeros(24, 24, 24), 6, limit), limit)
+
+
+def test_a_domain_on_a_thin_linker_belongs_to_the_molecule_and_a_speck_does_not():
+    axis = torch.arange(48.0) - 24
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+
+    def ball(centre, radius):
+        return (((x - centre) ** 2 + y**2 + z**2) < radius**2).float()
+
+    volume = ball(-8, 7) + ball(8, 4) + 2 * ball(19, 1)
+    mask = molecule_mask(volume, 12.0, soft_sphere(48, 21.0), grow=1.0, edge=2.0)
+    assert mask[24, 24, 24 - 8] == 1
+    assert mask[24, 24, 24 + 8] == 1
+    assert mask[24, 24, 24 + 19] == 0
