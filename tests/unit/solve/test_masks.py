@@ -33,10 +33,10 @@ def test_molecule_mask_is_the_envelope_of_the_molecule(blobs, generator):
     assert (mask <= limit + 1e-6).all()
 
 
-def test_molecule_mask_drops_what_is_not_connected():
+def test_molecule_mask_drops_a_speck_that_is_not_connected():
     r = radii3(48)
     volume = torch.exp(-((r / 5) ** 2))
-    volume += torch.roll(torch.exp(-((r / 2) ** 2)), (15, 0, 0), (0, 1, 2))
+    volume += torch.roll(torch.exp(-((r / 1.5) ** 2)), (15, 0, 0), (0, 1, 2))
     mask = molecule_mask(volume, 16, soft_sphere(48, 21), grow=1, edge=2)
     assert float(mask[24, 24, 24]) == 1
     assert float(mask[24 + 15, 24, 24]) < 0.01

@@ -26,7 +26,7 @@ def molecule_mask(volume: Tensor, band: float, limit: Tensor, grow: float = 3.0,
     """Soft envelope (D, D, D) of the molecule in a map, inside the mask `limit`.
 
     The map low-passed to `band` is thresholded where it stands out from the solvent (Otsu's threshold), upwards or
-    downwards as its skewness says. Connected regions of a twentieth of the largest or more (domains on thin linkers, not
+    downwards as its skewness says. Connected regions of a twentieth of the largest or more (a domain on a linker, not
     specks of noise) are dilated by `grow` voxels and given a soft edge of `edge` voxels. Falls back to `limit` where
     nothing stands out.
     """
