@@ -28,6 +28,8 @@ app = App(
     name="cryoloom",
     help="From noisy particle images to a volume, the pose of every particle, and how the molecule moves.",
     version=cryoloom.__version__,
+    # Otherwise the library ends the process without a word.
+    suppress_keyboard_interrupt=False,
 )
 for _name, _module in COMMANDS.items():
     app.command(f"cryoloom.cli.{_module}:{_name}", name=_name)

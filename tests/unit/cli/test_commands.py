@@ -102,8 +102,8 @@ def test_a_fault_of_ours_is_1_without_traceback(cryoloom, monkeypatch):
 
 
 def test_ctrl_c_is_130_with_a_sentence(cryoloom, monkeypatch):
-    monkeypatch.setattr(main, "app", Raises(KeyboardInterrupt()))
-    outcome = cryoloom("systems")
+    monkeypatch.setattr("cryoloom.cli.systems.find_system", Raises(KeyboardInterrupt()))
+    outcome = cryoloom("systems", "loom")
     assert outcome.code == 130
     assert "cryoloom resume" in outcome.sentence
 
