@@ -1,6 +1,10 @@
 """What every test may ask for: data beside the checkout, a small volume, a seeded generator."""
 
+import os
 from pathlib import Path
+
+# Read once, when torch is loaded: idle threads of the one library must not keep spinning while another works.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
