@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import mmap
 import os
 import shutil
 import tempfile
@@ -51,7 +52,8 @@ class Stack:
             axes = (int(header.mapc), int(header.mapr), int(header.maps))
             self.axes = axes if sorted(axes) == [1, 2, 3] else (1, 2, 3)
             self.is_volume = 1 <= int(header.ispg) < 400
-            self.pixels = np.memmap(cast(IO[bytes], stream), dtype, "r", offset, self.shape)
+            self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self.pixels = np.ndarray(self.shape, dtype, buffer=self._map, offset=offset)
 
     def _stream(self) -> IO[bytes]:
         opener = _COMPRESSED.get(self.path.suffix)
@@ -97,7 +99,11 @@ class Stack:
         """Images (b, ny, nx), float32, at `indices` (b,), from zero and in any order; all of them without it."""
         if indices is None:
             indices = slice(None)
-        return np.array(self.pixels[indices], dtype=np.float32)
+        images = np.array(self.pixels[indices], dtype=np.float32)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # Pages that were read would count as this process's memory until a stack of any size is all of it.
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return images
 
 
 @lru_cache(maxsize=64)
