@@ -44,9 +44,7 @@ def without_clock(line: dict) -> dict:
     return {name: value for name, value in line.items() if name not in ("seconds", "memory_gb")}
 
 
-REFINING = pytest.param(
-    lambda n: n + 2, id="refine", marks=pytest.mark.xfail(reason="resuming searches from nothing again", strict=True)
-)
+REFINING = pytest.param(lambda n: n + 2, id="refine")
 
 
 @pytest.mark.parametrize("step", [pytest.param(lambda n: 7, id="ab initio"), REFINING])

@@ -12,7 +12,7 @@ from cryoloom.solve.em.alarms import map_alarms, pose_alarms, resolution_alarms
 from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.postprocess import postprocess
-from cryoloom.solve.em.refine import Refinement, RefineSettings
+from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
 from cryoloom.solve.em.stages import Progress, Session, run_ab_initio, run_refinement
 from cryoloom.solve.run import Run
@@ -51,7 +51,10 @@ def reconstruct(
     halves = particles.half_sets(config.seed)
     session = Session(run, team, progress)
     refinement = Refinement(images, settings.refinement, group, halves, shift_px, radius_px, team)
-    if poses is None:
+    saved = session.saved("refine", RefineState)
+    if saved is not None:
+        state = saved
+    elif poses is None:
         coarse = images.coarse(settings.ab_initio.last_band)
         scale = coarse.box / images.box
         search = AbInitio(coarse, settings.ab_initio, group, shift_px * scale, radius_px * scale, team)

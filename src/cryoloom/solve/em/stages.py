@@ -94,7 +94,6 @@ def run_refinement(refinement: Refinement, state: RefineState, session: Session,
     The last search gives every particle the posterior over all its modes.
     """
     s = refinement.settings
-    state = session.saved("refine", RefineState) or state
     total = s.iterations
     while state.iteration < total:
         still = state.iteration > s.global_iterations and state.moved_deg < s.still_degrees
