@@ -18,6 +18,8 @@ STOP = """
 import os, signal
 from cryoloom.solve.run import Run
 save = Run.save_checkpoint
+# A test run in a shell's background inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def stop(run, step, state):
     if step == {step}:
         os.kill(os.getpid(), signal.{name})

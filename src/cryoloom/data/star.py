@@ -135,6 +135,8 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
         listed = ", ".join(f"data_{block}" for block in blocks)
         raise InputError(f"{source} holds no particles: no rlnImageName in {listed}; expected a particle STAR file.")
     table = blocks[name].reset_index(drop=True)
+    if table.empty:
+        raise InputError(f"{source} holds no particles: data_{name} has labels and no rows.")
     optics = blocks.get("optics")
     rows = _with_optics(table, optics, source)
     _refuse_unsupported(rows, source)

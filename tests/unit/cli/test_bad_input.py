@@ -127,12 +127,7 @@ def refused(outcome, *parts: str) -> None:
         assert part in outcome.sentence, outcome.sentence
 
 
-def _case(spoil):
-    marks = [pytest.mark.xfail(reason="a particle table without rows ends in a KeyError", strict=True)]
-    return pytest.param(spoil, id=spoil.__name__, marks=marks if spoil is no_rows else [])
-
-
-@pytest.mark.parametrize("spoil", [_case(spoil) for spoil in SPOILT])
+@pytest.mark.parametrize("spoil", [pytest.param(spoil, id=spoil.__name__) for spoil in SPOILT])
 def test_spoilt_particles(spoil, star, images, tmp_path, cryoloom):
     spoil(tmp_path, images)
     before = sorted(tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """Reconstruction from known poses: one pass over the images."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,8 @@ def start_from_poses(refinement: Refinement, pose: Pose) -> RefineState:
     sums = [insert_at_poses(images, half, pose, noise, refinement.group, refinement.team) for half in refinement.halves]
     # A second time with the mask that the first map gave: less noise in the FSC that filters the map.
     state = refinement.maximise(state, (sums[0], sums[1]), None)
-    return refinement.maximise(state, (sums[0], sums[1]), None)
+    state = refinement.maximise(state, (sums[0], sums[1]), None)
+    return replace(state, iteration=0)
 
 
 def reconstruct_known(particles: Particles, pose: Pose, symmetry: str = "C1") -> Tensor:
