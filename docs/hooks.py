@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cryoloom.cli.main import app
+from cryoloom.cli.main import build_app
 from cryoloom.cli.settings import setting_fields
 from cryoloom.model.poses.search import shift_grid
 from cryoloom.physics.fourier import FrequencyLattice
@@ -23,7 +23,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _help(command: str) -> str:
     screen = io.StringIO()
     console = Console(file=screen, width=96, color_system=None, legacy_windows=False)
-    app.help_print([command], console=console)
+    build_app(command).help_print([command], console=console)
     lines = "\n".join(line.rstrip() for line in screen.getvalue().strip().splitlines())
     return f'??? note "cryoloom {command} --help"\n\n' + _indented(f"```text\n{lines}\n```")
 

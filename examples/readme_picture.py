@@ -53,7 +53,7 @@ def draw_surface(axes, volume: np.ndarray, pixel_size: float) -> None:
     colour = np.clip(colour, 0, 1)
     # Edges in the colour of their face: without them the seams between triangles show.
     axes.add_collection3d(Poly3DCollection(corners, facecolors=colour, edgecolors=colour, linewidths=0.3))
-    reach = 0.56 * np.abs(vertices).max()
+    reach = 0.68 * np.abs(vertices).max()
     for limit in (axes.set_xlim, axes.set_ylim, axes.set_zlim):
         limit(-reach, reach)
     axes.set_box_aspect((1, 1, 1))

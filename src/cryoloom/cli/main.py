@@ -10,29 +10,34 @@ from rich.console import Console
 import cryoloom
 from cryoloom.errors import EchoedError, InputError, TeammateLostError
 
+# Module and one line of each command: nothing is imported before it is called.
 COMMANDS = {
-    "demo": "demo",
-    "info": "info",
-    "simulate": "simulate",
-    "reconstruct": "reconstruct",
-    "resume": "reconstruct",
-    "evaluate": "evaluate",
-    "fsc": "fsc",
-    "export": "export",
-    "report": "report",
-    "systems": "systems",
-    "bench": "bench",
+    "demo": ("demo", "Simulate a molecule, reconstruct it, compare it with the truth: the whole way in a minute."),
+    "info": ("info", "Show what is in a particle file, what is missing, and what looks wrong."),
+    "simulate": ("simulate", "Make particles with known truth from a structure or a map."),
+    "reconstruct": ("reconstruct", "Find the map and the pose of every particle."),
+    "resume": ("reconstruct", "Continue a run that was interrupted."),
+    "evaluate": ("evaluate", "Compare a run with the truth of a simulation."),
+    "fsc": ("fsc", "Fourier shell correlation of two maps."),
+    "export": ("export", "Hand a run over to RELION, cryoSPARC or cryoDRGN."),
+    "report": ("report", "Make the page of a run again."),
+    "systems": ("systems", "The published systems and ours, and the settings of each."),
+    "bench": ("bench", "Reproduce a table or figure, side by side with what was published."),
 }
 
-app = App(
-    name="cryoloom",
-    help="From noisy particle images to a volume, the pose of every particle, and how the molecule moves.",
-    version=cryoloom.__version__,
-    # Otherwise the library ends the process without a word.
-    suppress_keyboard_interrupt=False,
-)
-for _name, _module in COMMANDS.items():
-    app.command(f"cryoloom.cli.{_module}:{_name}", name=_name)
+
+def build_app(called: str | None = None) -> App:
+    """The command line; the command that is `called` explains itself at length, the others in one line."""
+    app = App(
+        name="cryoloom",
+        help="From noisy particle images to a volume, the pose of every particle, and how the molecule moves.",
+        version=cryoloom.__version__,
+        # Otherwise the library ends the process without a word.
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (module, line) in COMMANDS.items():
+        app.command(f"cryoloom.cli.{module}:{name}", name=name, help=None if name == called else line)
+    return app
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -44,7 +49,7 @@ def run(arguments: list[str] | None = None) -> None:
     follows = any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))
     errors = Console(stderr=True)
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        build_app(next(iter(arguments), None))(arguments, exit_on_error=False, print_error=False)
     except EchoedError:
         sys.exit(2)
     except (InputError, CycloptsError) as error:

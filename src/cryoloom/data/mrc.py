@@ -1,13 +1,13 @@
-"""MRC volumes and image stacks: any mode and byte order, compressed or not, read lazily through memory maps."""
+"""MRC volumes and image stacks: any mode and byte order, compressed or not, read lazily."""
 
 import bz2
 import gzip
 import io
-import mmap
 import os
 import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
 class Stack:
-    """A stack of images (n, ny, nx) in an MRC file, memory-mapped: nothing is read before it is asked for.
+    """A stack of images (n, ny, nx) in an MRC file: nothing is read before it is asked for.
 
     path: where it lies. shape: (n, ny, nx). pixel_size: (x, y, z) in Å from the header, 0 where it gives none. axes:
     order of the file's columns, rows and sections, (1, 2, 3) for x, y, z. Raises InputError for what is no sound MRC.
@@ -43,17 +43,17 @@ class Stack:
             self.shape = (int(header.nz), int(header.ny), int(header.nx))
             if min(self.shape) < 1:
                 raise InputError(f"{self.path}: the MRC header says {self.shape} (z, y, x) pixels: the file is broken.")
-            dtype = np.dtype(_MODES[mode]).newbyteorder(header.dtype["mode"].byteorder)
-            offset = 1024 + max(0, int(header.nsymbt))
-            self._check_length(stream, offset + int(np.prod(self.shape, dtype=np.int64)) * dtype.itemsize)
+            self._dtype = np.dtype(_MODES[mode]).newbyteorder(header.dtype["mode"].byteorder)
+            self._offset = 1024 + max(0, int(header.nsymbt))
+            self._check_length(stream, self._offset + int(np.prod(self.shape, dtype=np.int64)) * self._dtype.itemsize)
             cell = np.array([header.cella.x, header.cella.y, header.cella.z], dtype=float)
             sampling = np.array([header.mx, header.my, header.mz], dtype=float)
             self.pixel_size = tuple(np.divide(cell, sampling, out=np.zeros(3), where=sampling > 0).round(5).tolist())
             axes = (int(header.mapc), int(header.mapr), int(header.maps))
             self.axes = axes if sorted(axes) == [1, 2, 3] else (1, 2, 3)
             self.is_volume = 1 <= int(header.ispg) < 400
-            self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            self.pixels = np.ndarray(self.shape, dtype, buffer=self._map, offset=offset)
+            self._descriptor = os.dup(stream.fileno())
+            weakref.finalize(self, os.close, self._descriptor)
 
     def _stream(self) -> IO[bytes]:
         opener = _COMPRESSED.get(self.path.suffix)
@@ -97,13 +97,22 @@ class Stack:
 
     def read(self, indices: np.ndarray | list[int] | slice | None = None) -> np.ndarray:
         """Images (b, ny, nx), float32, at `indices` (b,), from zero and in any order; all of them without it."""
-        if indices is None:
-            indices = slice(None)
-        images = np.array(self.pixels[indices], dtype=np.float32)
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # Pages that were read would count as this process's memory until a stack of any size is all of it.
-            self._map.madvise(mmap.MADV_DONTNEED)
-        return images
+        # Not a memory map: pages once read would count as this process's memory until a stack of any size is all of it.
+        wanted = np.arange(len(self))[slice(None) if indices is None else indices]
+        images = np.empty((len(wanted), *self.shape[1:]), self._dtype)
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        for first, run in zip([0, *breaks], np.split(images, breaks), strict=True):
+            if len(run):
+                self._fill(run, self._offset + int(wanted[first]) * images[0].nbytes)
+        return images.astype(np.float32, copy=False)
+
+    def _fill(self, images: np.ndarray, offset: int) -> None:
+        rest = images.reshape(-1).view(np.uint8).data
+        while rest:
+            count = os.preadv(self._descriptor, [rest], offset)
+            if not count:
+                raise InputError(f"{self.path}: the file was cut short while it was read: copy or write it again.")
+            rest, offset = rest[count:], offset + count
 
 
 @lru_cache(maxsize=64)

@@ -17,10 +17,9 @@ from cryoloom.evaluate.maps import (
     low_pass,
     mirror_rotation,
     mirror_volume,
-    resample_volume,
     sample_moved,
 )
-from cryoloom.physics.fourier import radii3
+from cryoloom.physics.fourier import radii3, resample_volume
 from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rotvec
 
 # Voxels a side of the maps that are searched: at a third of it, their band, 15° is still a fine step.

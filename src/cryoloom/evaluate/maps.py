@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3, resample_volume
 
 # Mirror through the image plane: it keeps a projection's (x, y) and reverses the line of sight.
 MIRROR = torch.diag(torch.tensor([1.0, 1.0, -1.0]))
@@ -25,20 +25,6 @@ def mirror_volume(volume: Tensor) -> Tensor:
     """The other hand of maps (…, D, D, D): V(x, y, −z) about the centre D//2."""
     flipped = volume.flip(-3)
     return flipped if volume.shape[-3] % 2 else flipped.roll(1, -3)
-
-
-def resample_volume(volume: Tensor, box: int) -> Tensor:
-    """A map (D, D, D) cropped or padded in Fourier space to `box`³, keeping the field of view and the grey values."""
-    old = volume.shape[-1]
-    if old == box:
-        return volume
-    small = min(old, box)
-    a, b = old // 2 - small // 2, box // 2 - small // 2
-    inner, outer = slice(a, a + small), slice(b, b + small)
-    spectrum = centred_fft3(volume)
-    out = spectrum.new_zeros(box, box, box)
-    out[outer, outer, outer] = spectrum[inner, inner, inner]
-    return centred_ifft3(out) * (box / old) ** 3
 
 
 def low_pass(volume: Tensor, band: float) -> Tensor:

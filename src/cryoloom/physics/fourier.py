@@ -165,12 +165,17 @@ def crossing_shell(fsc: Tensor, threshold: float) -> float:
 
 
 def resample_volume(volume: Tensor, box: int) -> Tensor:
-    """Volume (D, D, D) on a finer grid of `box`³ with the same field of view and the same Fourier coefficients."""
+    """A map (D, D, D) cropped or padded in Fourier space to `box`³, keeping the field of view and the grey values."""
     old = volume.shape[-1]
     if old == box:
         return volume
-    before = box // 2 - old // 2
-    return centred_ifft3(torch.nn.functional.pad(centred_fft3(volume), (before, box - old - before) * 3))
+    small = min(old, box)
+    a, b = old // 2 - small // 2, box // 2 - small // 2
+    inner, outer = slice(a, a + small), slice(b, b + small)
+    spectrum = centred_fft3(volume)
+    out = spectrum.new_zeros(box, box, box)
+    out[outer, outer, outer] = spectrum[inner, inner, inner]
+    return centred_ifft3(out) * (box / old) ** 3
 
 
 def resample_images(images: Tensor, box: int) -> Tensor:

@@ -163,15 +163,17 @@ class Run:
         for old in sorted(folder.glob("step-*.pt"), key=_step_of)[:-CHECKPOINTS_KEPT]:
             old.unlink()
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, None without one; metrics written after it are dropped."""
+    def load_checkpoint(self, leads: bool = True) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, None without one; the leader drops metrics written after it."""
         for file in sorted((self.path / "checkpoints").glob("step-*.pt"), key=_step_of, reverse=True):
             state = _read_checkpoint(file)
             if state is not None:
-                self._keep_metrics(state["metrics_lines"])
-                return state
-        self._keep_metrics(0)
-        return None
+                break
+        else:
+            state = None
+        if leads:
+            self._keep_metrics(state["metrics_lines"] if state else 0)
+        return state
 
     def _keep_metrics(self, n: int) -> None:
         if (self.path / "metrics.jsonl").exists():

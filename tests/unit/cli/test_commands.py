@@ -30,7 +30,7 @@ def test_every_parameter_is_explained():
     import importlib
     import inspect
 
-    for command, module in main.COMMANDS.items():
+    for command, (module, _) in main.COMMANDS.items():
         function = getattr(importlib.import_module(f"cryoloom.cli.{module}"), command)
         lines = [line.strip() for line in inspect.getdoc(function).splitlines()]
         for name in inspect.signature(function).parameters:
@@ -91,7 +91,7 @@ class Raises:
 
 
 def test_a_fault_of_ours_is_1_without_traceback(cryoloom, monkeypatch):
-    monkeypatch.setattr(main, "app", Raises(ZeroDivisionError("division by zero")))
+    monkeypatch.setattr(main, "build_app", lambda _: Raises(ZeroDivisionError("division by zero")))
     outcome = cryoloom("systems")
     assert outcome.code == 1
     assert "ZeroDivisionError: division by zero" in outcome.sentence
@@ -113,7 +113,9 @@ def test_ctrl_c_is_130_with_a_sentence(cryoloom, monkeypatch):
     [(errno.ENOSPC, 2, "free some space"), (errno.EACCES, 2, "another place"), (errno.EIO, 1, "fault of ours")],
 )
 def test_what_the_disk_says(number, code, advice, cryoloom, monkeypatch):
-    monkeypatch.setattr(main, "app", Raises(OSError(number, os.strerror(number), "/data/run/step-1.pt")))
+    monkeypatch.setattr(
+        main, "build_app", lambda _: Raises(OSError(number, os.strerror(number), "/data/run/step-1.pt"))
+    )
     outcome = cryoloom("systems")
     assert outcome.code == code
     assert "/data/run/step-1.pt" in outcome.sentence
@@ -132,8 +134,8 @@ def test_one_process_of_a_run_speaks_for_all(rank, speaks, cryoloom, monkeypatch
 
     monkeypatch.setenv("LOCAL_RANK", rank)
     for error, code in ((TeammateLostError("another process stopped"), 1), (KeyboardInterrupt(), 130)):
-        monkeypatch.setattr(main, "app", Raises(error))
+        monkeypatch.setattr(main, "build_app", lambda _: Raises(error))
         outcome = cryoloom("systems")
         assert (outcome.code, bool(outcome.err)) == (code, speaks)
-    monkeypatch.setattr(main, "app", Raises(EchoedError("said elsewhere")))
+    monkeypatch.setattr(main, "build_app", lambda _: Raises(EchoedError("said elsewhere")))
     assert cryoloom("systems")[::2] == (2, "")

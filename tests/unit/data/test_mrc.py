@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 from pathlib import Path
 
 import mrcfile
@@ -99,3 +100,26 @@ def test_a_rewritten_stack_is_read_anew(tmp_path: Path) -> None:
     assert read_stack(tmp_path / "s.mrcs").read().max() == 0
     write_stack(tmp_path / "s.mrcs", [torch.ones(2, 4, 4)], 2, 4, 1.0)
     assert read_stack(tmp_path / "s.mrcs").read().min() == 1
+
+
+def test_images_read_in_any_order_are_the_images_of_the_file(tmp_path: Path):
+    """Neighbours are read together, so gaps, steps back and repeats are where that could go wrong."""
+    pixels = np.random.default_rng(0).normal(size=(20, 6, 8)).astype(np.float32)
+    for name, dtype in (("a.mrcs", np.float32), ("b.mrcs", np.float16)):
+        with mrcfile.new(tmp_path / name) as file:
+            file.set_data(pixels.astype(dtype))
+        stack = read_stack(tmp_path / name)
+        for index in ([3, 4, 5, 11, 10, 10, 0], [], [-1, 2], slice(4, 18, 3), None):
+            wanted = pixels.astype(dtype)[
+                slice(None) if index is None else np.array(index, int) if index == [] else index
+            ].astype(np.float32)
+            np.testing.assert_array_equal(stack.read(index), wanted)
+
+
+def test_a_stack_cut_short_while_in_use_is_a_sentence(tmp_path: Path):
+    with mrcfile.new(tmp_path / "a.mrcs") as file:
+        file.set_data(np.zeros((4, 8, 8), np.float32))
+    stack = read_stack(tmp_path / "a.mrcs")
+    os.truncate(tmp_path / "a.mrcs", 1024 + 3 * 256)
+    with pytest.raises(InputError, match="cut short"):
+        stack.read([3])

@@ -24,6 +24,12 @@ class Alarm:
         return asdict(self)
 
 
+def skewness(density: Tensor) -> float:
+    """Third standardised moment of some values: positive where a few are much larger than the rest."""
+    centred = density - density.mean()
+    return float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
+
+
 def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
     """What a map (D, D, D) itself gives away: NaN, wrong contrast sign, a hollow shell."""
     if not bool(torch.isfinite(volume).all()):
@@ -33,11 +39,9 @@ def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
         ]
     found = []
     r = radii3(volume.shape[-1], volume.device)
-    inside = volume[r < radius_px]
-    centred = inside - inside.mean()
-    skewness = float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
-    if skewness < -0.3:
-        message = f"The map's density is negative where the molecule is (skewness {skewness:.1f})."
+    skew = skewness(volume[r < radius_px])
+    if skew < -0.3:
+        message = f"The map's density is negative where the molecule is (skewness {skew:.1f})."
         advice = "The images' contrast is not what --contrast says: start again with --contrast auto."
         found.append(Alarm("contrast-sign", "error", message, advice))
     density = volume.abs()

@@ -104,7 +104,9 @@ class Refinement:
         full = first_noise(self.images)
         full[: int(band) + 1] = noise[: int(band) + 1]
         noise = full
-        start = low_pass(resample_volume(volume, self.images.box), band) * self.sphere
+        # The images' coefficients stay the same on every box; grey values go with the volume of a voxel.
+        scale = (volume.shape[-1] / self.images.box) ** 3
+        start = low_pass(resample_volume(volume, self.images.box) * scale, band) * self.sphere
         fsc = torch.zeros(self.images.box // 2)
         known = poses is not None
         poses = poses if known else ParticlePoses.unknown(len(self.images))

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from cryoloom.data import write_star
 from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.em.alarms import Alarm
+from cryoloom.solve.em.alarms import Alarm, skewness
 from cryoloom.solve.em.postprocess import Postprocessed
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
 from cryoloom.solve.run import Run
@@ -24,19 +23,12 @@ def positive(state: RefineState, contrast: str) -> tuple[RefineState, str]:
     a molecule is denser than the solvent around it, so its density is skewed upwards.
     """
     if contrast == "auto":
-        contrast = "black" if skewness(state.volume, state.mask) >= 0 else "white"
+        contrast = "black" if skewness((state.volume * state.mask)[state.mask > 0]) >= 0 else "white"
     if contrast == "black":
         return state, contrast
     a, b = state.half_maps
     flipped = replace(state, half_maps=(-a, -b), volume=-state.volume, maps=(-state.maps[0], -state.maps[1]))
     return flipped, contrast
-
-
-def skewness(volume: Tensor, mask: Tensor) -> float:
-    """Third standardised moment of the density inside and around the mask."""
-    density = (volume * mask)[mask > 0]
-    centred = density - density.mean()
-    return float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
 
 
 def write_maps(run: Run, state: RefineState, post: Postprocessed, pixel_size: float) -> None:

@@ -31,7 +31,7 @@ class Session:
         self.run, self.team, self.progress = run, team, progress
         self.generator = torch.Generator().manual_seed(run.config.seed)
         self.step = 0
-        self.checkpoint = run.load_checkpoint() if team.leads or team.size > 1 else None
+        self.checkpoint = run.load_checkpoint(team.leads)
         if self.checkpoint:
             self.step = self.checkpoint["step"]
             self.generator.set_state(self.checkpoint["generator"])
