@@ -134,7 +134,7 @@ def test_one_process_of_a_run_speaks_for_all(rank, speaks, cryoloom, monkeypatch
 
     monkeypatch.setenv("LOCAL_RANK", rank)
     for error, code in ((TeammateLostError("another process stopped"), 1), (KeyboardInterrupt(), 130)):
-        monkeypatch.setattr(main, "build_app", lambda _: Raises(error))
+        monkeypatch.setattr(main, "build_app", lambda _, error=error: Raises(error))
         outcome = cryoloom("systems")
         assert (outcome.code, bool(outcome.err)) == (code, speaks)
     monkeypatch.setattr(main, "build_app", lambda _: Raises(EchoedError("said elsewhere")))
