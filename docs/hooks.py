@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cryoloom.cli.main import build_app
 from cryoloom.cli.settings import setting_fields
-from cryoloom.model.poses.search import shift_grid
+from cryoloom.model.poses.shifts import shift_disc, shift_step
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.so3 import RotationGrid
 from cryoloom.systems.catalogue import find_system
@@ -48,7 +48,7 @@ def _cost(system: str, box: int = 32, extent: float = 0.08) -> str:
     rotations = len(RotationGrid.with_spacing(search.angle_step))
     columns = []
     for band in (search.first_band, search.last_band):
-        shifts = len(shift_grid(extent * box, min(box / (4 * band), extent * box)))
+        shifts = len(shift_disc(extent * box, min(shift_step(box, band), extent * box)))
         coefficients = len(FrequencyLattice.of_box(box).prefix(band))
         image = 2 * shifts * rotations * (3 * coefficients + 1)
         both = 2 * image * search.batch_size

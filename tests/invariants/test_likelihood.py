@@ -6,7 +6,9 @@ from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.polish import curvature, curvature_in_torch
-from cryoloom.model.poses.search import Templates, best_candidates
+from cryoloom.model.poses.search import base_candidates
+from cryoloom.model.poses.shifts import ShiftBasis
+from cryoloom.model.poses.templates import Templates
 from cryoloom.physics.fourier import FrequencyLattice, shift_phases
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import point_group, random_rotations
@@ -22,7 +24,8 @@ def by_templates(projector: FourierSlice, evidence: Evidence, rotation: Tensor, 
     for i in range(len(evidence)):
         bank = Templates.render(projector, rotation[i : i + 1], evidence.lattice)
         part = evidence.select(slice(i, i + 1))
-        scores.append(best_candidates(bank, torch.zeros(1).long(), part, shift[i : i + 1], torch.zeros(1), 1).score)
+        basis = ShiftBasis.of_shifts(shift[i : i + 1], evidence.lattice)
+        scores.append(base_candidates(bank, part, basis, torch.zeros(1), 1).score)
     return torch.cat(scores)[:, 0]
 
 

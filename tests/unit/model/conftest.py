@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
+from cryoloom.model.poses.templates import Templates
 from cryoloom.physics.fourier import FrequencyLattice, shift_phases
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
@@ -58,3 +59,17 @@ def plant(blobs):
         return Planted(projector, lattice, noisy, -torch.sin(phase), power, rotation, shift)
 
     return build
+
+
+@pytest.fixture
+def few(plant):
+    """Images, templates at 20 rotations, 5 shifts and their log-prior; scores (B, S, G) written out."""
+    images = plant(6, snr=0.02)
+    generator = torch.Generator().manual_seed(9)
+    rotations = random_rotations(20, generator)
+    rotations[:6] = images.rotation
+    shifts = torch.cat([torch.zeros(1, 2), 2 * torch.randn(4, 2, generator=generator)])
+    log_prior = -0.1 * shifts.square().sum(1)
+    templates = Templates.render(images.projector, rotations, images.lattice)
+    scores = [[[images.score(i, r, t) for r in rotations] for t in shifts] for i in range(6)]
+    return images, templates, shifts, log_prior, torch.tensor(scores) + log_prior[:, None]

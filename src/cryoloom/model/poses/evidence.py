@@ -49,4 +49,4 @@ class Evidence(NamedTuple):
 
 def real_pairs(spectrum: Tensor) -> Tensor:
     """Complex (…, P) as real (…, 2P), so that Re⟨a, b⟩ is a dot product."""
-    return torch.view_as_real(spectrum).flatten(-2)
+    return torch.view_as_real(spectrum.resolve_conj()).flatten(-2)

@@ -1,159 +1,208 @@
-"""Pose search: every image against shared templates, then per-particle refinement by subdivision.
+"""Pose search: every image against shared templates over SO(3) × ℝ², then finer grids around the best of them.
 
-Scores are log-likelihoods up to a constant of the image. The base level is one matrix product with templates shared by
-all images (cryoDRGN2 multiplies every template by every image's CTF instead); finer levels render eight children of
-each kept rotation.
+Scores are log-likelihoods up to a constant of the image, `2 Re⟨C y / σ², S_t T_R⟩ − ⟨C² / σ², |T_R|²⟩`: the CTF is
+moved onto the image, so that templates are shared by all images (cryoDRGN2 multiplies all templates by each CTF).
+The shifts of a grid are few functions of frequency mixed (`ShiftBasis`): one product with those functions, a small one
+that mixes them, and the largest over shifts; the second term knows no shift and is taken off afterwards.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from cryoloom.errors import InputError
 from cryoloom.model.poses.evidence import Evidence, real_pairs
-from cryoloom.physics.fourier import FrequencyLattice, shift_phases
-from cryoloom.physics.project import FourierSlice
-from cryoloom.physics.so3 import RotationGrid
+from cryoloom.model.poses.shifts import ShiftBasis, cells_across, shift_log_prior, shift_square, shift_step
+from cryoloom.model.poses.templates import SCORES_PER_CHUNK, Projector, Templates, chunks
+from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.physics.so3 import RotationGrid, asymmetric_unit
 
-SCORES_PER_CHUNK = 1_500_000
+SLICE_VALUES_PER_CHUNK = 2_000_000
+# With fewer shifts along an axis the half extents of the finer levels cannot mend what the first grid got wrong.
+_LEAST_SHIFTS = 4
 
 
-@dataclass(frozen=True)
-class Templates:
-    """Projections of one volume at G rotations, shared by all images of a pass: pairs (G, 2P), power (G, P)."""
+class SearchSettings(BaseModel, extra="forbid"):
+    """How an exhaustive search begins and how it narrows (cryoDRGN2, appendix A)."""
 
-    rotations: Tensor
-    pairs: Tensor
-    power: Tensor
-    lattice: FrequencyLattice
-
-    @classmethod
-    def render(cls, projector: FourierSlice, rotations: Tensor, lattice: FrequencyLattice) -> "Templates":
-        """Project the volume once at every rotation (G, 3, 3)."""
-        slices = projector.project(rotations, lattice)
-        return cls(rotations, real_pairs(slices), slices.abs() ** 2, lattice)
-
-    def columns(self) -> Tensor:
-        """(G, 3P + 1): what a row of (moved image, its power, its log-prior) is multiplied with to give the score."""
-        return torch.cat([2 * self.pairs, -self.power, torch.ones_like(self.power[:, :1])], 1)
-
-    def __len__(self) -> int:
-        return len(self.rotations)
+    angle_step: float = Field(
+        default=15.0, gt=0, description="Spacing of the first rotation grid in degrees: 30, 15 or 7.5."
+    )
+    shift_points: int | None = Field(
+        default=None, gt=0, description="Shifts along x and along y; else as many as the first band needs."
+    )
+    candidates: int = Field(default=8, gt=0, description="Rotations kept at every level, each with its best shift.")
+    subdivisions: int = Field(default=4, ge=0, description="Levels that halve the steps of rotation and shift.")
+    first_band: float = Field(default=12.0, gt=1, description="Band limit of the first grid, in Fourier pixels.")
+    last_band: float | None = Field(
+        default=None, gt=1, description="Band limit of the last level, in Fourier pixels; else all that the box holds."
+    )
+    hypotheses: int | None = Field(
+        default=None, gt=0, description="Rotations handed on by the last level; else as many as candidates."
+    )
 
 
 class Candidates(NamedTuple):
-    """K pose candidates of each of B particles: integers on a rotation grid, shifts (B, K, 2) px, scores (B, K)."""
+    """K pose candidates of B particles: integers on a rotation grid, shifts (B, K, 2) px, scores (B, K), best first."""
 
     index: Tensor
     shift: Tensor
     score: Tensor
 
 
-class PosteriorSums(NamedTuple):
-    """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P).
+class Hypotheses(NamedTuple):
+    """K poses of B particles, best first: rotation (B, K, 3, 3), shift (B, K, 2) px, score (B, K)."""
 
-    log_evidence: (2,) sum and sum of squares of log p(y) over images, up to a constant. peak: sum of their largest
-    posteriors.
-    """
-
-    pairs: Tensor
-    power: Tensor
-    log_evidence: Tensor
-    peak: Tensor
+    rotation: Tensor
+    shift: Tensor
+    score: Tensor
 
 
-def shift_grid(extent_px: float, step_px: float) -> Tensor:
-    """Shifts (S, 2) in pixels on a square grid of `step_px` within a circle of radius `extent_px`, centre included."""
-    n = int(extent_px / step_px + 1e-6)
-    axis = torch.arange(-n, n + 1) * step_px
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    grid = torch.stack([x.flatten(), y.flatten()], -1)
-    return grid[grid.norm(dim=-1) <= extent_px + 1e-4]
+class PoseSearch:
+    """A hierarchical search: grids, bands and shifts of every level, checked against what the box holds."""
+
+    def __init__(self, settings: SearchSettings, lattice: FrequencyLattice, group: Tensor, shift_px: float):
+        """shift_px: largest shift along x or y. Raises InputError where a band, a grid or a shift does not fit."""
+        s, box = settings, lattice.box
+        self.settings, self.lattice, self.group, self.shift_px = s, lattice, group, shift_px
+        self.grid = RotationGrid.with_spacing(s.angle_step)
+        last = min(s.last_band or box / 2, box / 2)
+        if s.first_band > last:
+            raise InputError(
+                f"search: the first band, {s.first_band:g}, is above the last, {last:g}, in a box of {box}."
+            )
+        if shift_px >= box / 2:
+            raise InputError(
+                f"search: shifts up to {shift_px:g} px do not fit a box of {box} px: expected less than half."
+            )
+        if s.candidates > len(self.grid):
+            raise InputError(
+                f"search: {s.candidates} candidates are more than the {len(self.grid)} rotations of the "
+                f"{self.grid.spacing_deg:g}° grid."
+            )
+        growth = (last / s.first_band) ** (1 / max(1, s.subdivisions))
+        self.bands = [s.first_band * growth**level for level in range(s.subdivisions + 1)]
+        self.points = s.shift_points or max(_LEAST_SHIFTS, cells_across(shift_px, shift_step(box, s.first_band)))
+
+    def shifts(self, level: int) -> Tensor:
+        """Shifts (S, 2) in pixels of a level, half the step and half the extent of the level before."""
+        return shift_square(self.shift_px / 2**level, self.points)
+
+    def against(self, projector: Projector, turn: Tensor | None = None) -> "SearchPass":
+        """The search against one volume, its templates rendered once; `turn` (3, 3) turns the grid as a whole."""
+        return SearchPass(self, projector, torch.eye(3) if turn is None else turn)
 
 
-def _rows(evidence: Evidence, shifts: Tensor, log_prior: Tensor) -> Tensor:
-    """What every (image, shift) pair brings to the product with the templates: (B·S, 3P + 1)."""
-    moved = evidence.weighted[:, None] * shift_phases(evidence.lattice.k, -shifts, evidence.lattice.box)
-    b, s, _ = moved.shape
-    power = evidence.power[:, None].expand(-1, s, -1)
-    return torch.cat([real_pairs(moved), power, log_prior[:, None].expand(b, -1, -1)], -1).flatten(0, 1)
+class SearchPass:
+    """A search against one volume, for as many images as there are."""
+
+    def __init__(self, search: PoseSearch, projector: Projector, turn: Tensor):
+        self.search, self.projector, self.turn = search, projector, turn
+        rotations = search.grid.rotations() @ turn
+        index = torch.nonzero(asymmetric_unit(rotations, search.group))[:, 0]
+        device = search.lattice.k.device
+        base = search.lattice.prefix(search.bands[0])
+        self.index = index.to(device)
+        self.templates = Templates.render(projector, rotations[index].to(device), base)
+        self.lattices = [search.lattice.prefix(band) for band in search.bands]
+        self.bases = [ShiftBasis.of_shifts(search.shifts(n), lattice) for n, lattice in enumerate(self.lattices)]
+
+    def best(self, evidence: Evidence) -> Hypotheses:
+        """The best poses of images (B): `hypotheses` rotations each, with their best shifts."""
+        s, grid = self.search.settings, self.search.grid
+        last = s.hypotheses or s.candidates
+        found = self._base(evidence, s.candidates if s.subdivisions else last)
+        for level in range(1, s.subdivisions + 1):
+            found = self._finer(evidence, found, level, last if level == s.subdivisions else s.candidates)
+        names = RotationGrid(grid.level + s.subdivisions)
+        rotation = names.rotations(found.index.flatten()) @ self.turn.to(found.index.device)
+        return Hypotheses(rotation.view(*found.index.shape, 3, 3), found.shift, found.score)
+
+    def _base(self, evidence: Evidence, keep: int) -> Candidates:
+        evidence = evidence.prefix(self.search.bands[0])
+        prior = shift_log_prior(self.bases[0].shifts, self.search.shift_px)
+        found = base_candidates(self.templates, evidence, self.bases[0], prior, keep)
+        return found._replace(index=self.index[found.index])
+
+    def _finer(self, evidence: Evidence, found: Candidates, level: int, keep: int) -> Candidates:
+        evidence = evidence.prefix(self.search.bands[level])
+        grid = RotationGrid(self.search.grid.level + level)
+        return subdivide(self.projector, evidence, found, grid, self.turn, self.bases[level], keep)
 
 
-def _chunks(n: int, scores_per_image: int) -> list[slice]:
-    size = max(1, SCORES_PER_CHUNK // scores_per_image)
-    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
-
-
-def posterior_sums(
-    templates: Templates, evidence: Evidence, shifts: Tensor, log_prior: Tensor, temper: float = 1.0
-) -> PosteriorSums:
-    """Soft assignment of every image to all (shift, rotation) pairs, summed into the templates' slots.
-
-    The posterior is softmax(temper · score); shifts (S, 2) px have the log-prior (S,). One product scores, one sums.
-    """
-    g, p = templates.power.shape
-    columns = (templates.columns() * temper).T
-    sums = columns.new_zeros(g, 3 * p + 1)
-    total, peak = sums.new_zeros(2), sums.new_zeros(())
-    for chunk in _chunks(len(evidence), len(shifts) * g):
-        part = evidence.select(chunk)
-        rows = _rows(part, shifts, log_prior)
-        logits = (rows @ columns).view(len(part), -1)
-        weight = torch.softmax(logits, 1)
-        top, at = weight.max(1)
-        log_evidence = (logits.gather(1, at[:, None])[:, 0] - top.log()) / temper - part.image_power.sum(1)
-        total += torch.stack([log_evidence.sum(), log_evidence.square().sum()])
-        peak += top.sum()
-        sums.addmm_(weight.view(len(rows), g).T, rows)
-    return PosteriorSums(sums[:, : 2 * p].contiguous(), sums[:, 2 * p : -1].contiguous(), total, peak)
-
-
-def best_candidates(
-    templates: Templates, index: Tensor, evidence: Evidence, shifts: Tensor, log_prior: Tensor, keep: int
+def base_candidates(
+    templates: Templates, evidence: Evidence, basis: ShiftBasis, log_prior: Tensor, keep: int
 ) -> Candidates:
-    """The `keep` best templates of every image, each with its best shift; `index` (G,) names their rotations."""
-    columns = templates.columns().T
+    """The `keep` best templates of every image, each with the best shift of `basis`; shifts have a log-prior (S,)."""
+    exact = templates.pairs
+    # Rounding only decides which candidates are kept: their scores are taken again in full precision.
+    dtype = torch.bfloat16 if has_fast_bf16(exact.device) else exact.dtype
+    columns, mix = exact.T.to(dtype), basis.mix.to(dtype)
+    prior = 0.5 * log_prior[:, None].to(dtype)
+    rank, kept = len(basis.functions), min(2 * keep, len(templates))
     found = []
-    for chunk in _chunks(len(evidence), len(shifts) * len(templates)):
+    for chunk in chunks(len(evidence), len(basis.shifts) * len(templates), SCORES_PER_CHUNK):
         part = evidence.select(chunk)
-        scores = (_rows(part, shifts, log_prior) @ columns).view(len(part), len(shifts), -1)
-        score, shift = scores.max(1)
-        score, best = score.topk(min(keep, len(templates)), dim=1)
-        found.append(Candidates(index[best], shifts[shift.gather(1, best)], score))
-    return Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        rows = real_pairs(part.weighted[:, None] * basis.functions).flatten(0, 1).to(dtype)
+        cross = torch.baddbmm(prior, mix.expand(len(part), -1, -1), (rows @ columns).view(len(part), rank, -1))
+        score = 2 * cross.amax(1).float() - part.power @ templates.power.T
+        found.append(_rescored(templates, part, score.topk(kept, dim=1).indices, basis, log_prior, keep))
+    return _joined(found)
+
+
+def _rescored(
+    templates: Templates, evidence: Evidence, index: Tensor, basis: ShiftBasis, log_prior: Tensor, keep: int
+) -> Candidates:
+    """Templates `index` (B, K) of every image in full precision, and the best shift of each; the best `keep`."""
+    pairs = templates.pairs[index]
+    rows = real_pairs(evidence.weighted[:, None] * basis.functions)
+    cross = torch.matmul(torch.matmul(pairs, rows.transpose(1, 2)), basis.mix.T) + 0.5 * log_prior
+    best, at = cross.max(-1)
+    score = 2 * best - torch.einsum("bp,bkp->bk", evidence.power, templates.power[index])
+    score, order = score.topk(min(keep, index.shape[1]), dim=1)
+    return Candidates(index.gather(1, order), basis.shifts[at.gather(1, order)], score)
 
 
 def subdivide(
-    projector: FourierSlice,
+    projector: Projector,
     evidence: Evidence,
     candidates: Candidates,
-    level: int,
+    grid: RotationGrid,
     turn: Tensor,
-    shifts: Tensor,
+    basis: ShiftBasis,
     keep: int,
 ) -> Candidates:
-    """One level finer: the eight children of each candidate rotation, on the local shifts (S, 2) px around its shift.
+    """One level finer: the eight children on `grid` of each candidate, with the shifts of `basis` around its shift.
 
-    `level` is the children's grid level; `turn` (3, 3) is the random rotation of the whole grid.
+    `turn` (3, 3) is the rotation of the grid as a whole.
     """
-    grid = RotationGrid(level)
-    kernel = real_pairs(shift_phases(evidence.lattice.k, shifts, evidence.lattice.box)).T.contiguous()
+    kernel = real_pairs(basis.functions.conj()).T.contiguous()
+    turn = turn.to(candidates.index.device)
     found = []
-    for chunk in _chunks(len(evidence), candidates.index.shape[1] * 8 * len(evidence.lattice) // 8):
-        part = evidence.select(chunk)
-        index, shift = candidates.index[chunk], candidates.shift[chunk]
-        b, k = index.shape
-        children = RotationGrid(level - 1).children(index)
-        rotations = grid.rotations(children.flatten()) @ turn
-        slices = projector.project(rotations, part.lattice).view(b, k, 8, -1)
-        moved = part.centred(shift)
-        cross = (real_pairs(slices.conj() * moved[:, :, None]).flatten(0, 2) @ kernel).view(b, k, 8, -1)
-        score, best = cross.max(-1)
+    per_image = candidates.index.shape[1] * 8 * (2 * len(evidence.lattice) + len(basis.shifts))
+    for chunk in chunks(len(evidence), per_image, SLICE_VALUES_PER_CHUNK):
+        part, shift = evidence.select(chunk), candidates.shift[chunk]
+        children = RotationGrid(grid.level - 1).children(candidates.index[chunk])
+        b, k, _ = children.shape
+        slices = projector.project(grid.rotations(children.flatten()) @ turn, part.lattice).view(b, k, 8, -1)
+        product = real_pairs(slices.conj() * part.centred(shift)[:, :, None]).flatten(0, 2)
+        cross, best = (product @ kernel @ basis.mix.T).view(b, k, 8, -1).max(-1)
         power = torch.einsum("bp,bkcp->bkc", part.power, slices.abs() ** 2)
-        score = (2 * score - power).flatten(1)
-        moved_to = (shift[:, :, None] + shifts[best]).flatten(1, 2)
-        score, order = score.topk(min(keep, k * 8), dim=1)
-        picked = moved_to.gather(1, order[..., None].expand(-1, -1, 2))
+        score, order = (2 * cross - power).flatten(1).topk(min(keep, k * 8), dim=1)
+        moved = (shift[:, :, None] + basis.shifts[best]).flatten(1, 2)
+        picked = moved.gather(1, order[..., None].expand(-1, -1, 2))
         found.append(Candidates(children.flatten(1).gather(1, order), picked, score))
-    return Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    return _joined(found)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware; elsewhere they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _joined(parts: list[Candidates]) -> Candidates:
+    return Candidates(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -7,7 +7,8 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from cryoloom.model.poses.search import PosteriorSums, Templates, posterior_sums, shift_grid
+from cryoloom.model.poses.shifts import shift_disc, shift_log_prior, shift_step
+from cryoloom.model.poses.templates import PosteriorSums, Templates, posterior_sums
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
@@ -108,9 +109,9 @@ class AbInitio:
         grid = grid[asymmetric_unit(grid, self.group)].to(self.images.device)
         projector = FourierSlice.of_volume(state.volume, PAD, self.last_band)
         templates = Templates.render(projector, grid, lattice)
-        shifts = shift_grid(self.shift_px, min(self.images.box / (4 * state.band), self.shift_px))
+        shifts = shift_disc(self.shift_px, min(shift_step(self.images.box, state.band), self.shift_px))
         shifts = shifts.to(self.images.device)
-        log_prior = -0.5 * (shifts.norm(dim=-1) / self.shift_px) ** 2
+        log_prior = shift_log_prior(shifts, self.shift_px)
         found, halves = [], []
         power = torch.zeros(len(lattice), device=self.images.device)
         for part, old in zip((index[::2], index[1::2]), state.halves, strict=True):

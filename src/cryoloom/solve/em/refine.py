@@ -10,10 +10,10 @@ from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.polish import Modes, polish, polish_likely
-from cryoloom.model.poses.search import Templates, best_candidates, shift_grid, subdivide
+from cryoloom.model.poses.search import PoseSearch, SearchPass, SearchSettings
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
 from cryoloom.physics.project import FourierSlice
-from cryoloom.physics.so3 import RotationGrid, angular_distance, asymmetric_unit, random_rotations
+from cryoloom.physics.so3 import angular_distance, random_rotations
 from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
@@ -124,10 +124,10 @@ class Refinement:
         for half, volume in zip(self.halves, state.maps, strict=True):
             projector = FourierSlice.of_volume(volume, PAD)
             half_sums = SliceSums.zeros(self.images.box, self.full_band, self.group, self.images.device)
-            templates = self._templates(projector, turn) if search else None
+            found = self._search(state).against(projector, turn) if search else None
             for index in self.images.chunks(self.team.share(half)):
                 evidence = self.images.evidence(index, state.noise, self.full_band)
-                modes = self._poses(projector, templates, evidence, state, index, turn)
+                modes = self._poses(projector, found, evidence, state, index)
                 half_sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
                 residual += _residual_power(projector, evidence, modes)
                 likelihood += modes.score[:, 0].sum().cpu()
@@ -141,35 +141,34 @@ class Refinement:
         residual = residual * self.images.lattice.from_shells(state.noise) / n
         return self.maximise(new, (sums[0], sums[1]), residual)
 
-    def _templates(self, projector: FourierSlice, turn: Tensor) -> tuple[Templates, Tensor]:
-        rotations = RotationGrid(2).rotations() @ turn
-        index = torch.nonzero(asymmetric_unit(rotations, self.group))[:, 0]
-        lattice = self.images.lattice.prefix(min(self.settings.search_band, self.full_band))
-        device = self.images.device
-        return Templates.render(projector, rotations[index].to(device), lattice), index.to(device)
+    def _search(self, state: RefineState) -> PoseSearch:
+        s = self.settings
+        first = min(s.search_band, state.band)
+        settings = SearchSettings(
+            candidates=s.candidates,
+            hypotheses=s.hypotheses,
+            subdivisions=1,
+            first_band=first,
+            last_band=self._rough_band(state),
+        )
+        return PoseSearch(settings, self.images.lattice, self.group, self.shift_px)
+
+    def _rough_band(self, state: RefineState) -> float:
+        return min(state.band, 2 * self.settings.search_band)
 
     def _poses(
-        self, projector, templates, evidence: Evidence, state: RefineState, index: Tensor, turn: Tensor
+        self, projector: FourierSlice, search: SearchPass | None, evidence: Evidence, state: RefineState, index: Tensor
     ) -> Modes:
-        s, box = self.settings, self.images.box
+        steps = self.settings.polish_steps
         used = evidence.prefix(state.band)
-        if templates is None:
+        if search is None:
             rotation = state.poses.rotation[index, None].to(self.images.device)
             shift = state.poses.shift[index, None].to(self.images.device)
-            return polish(projector, used, rotation, shift, s.polish_steps)
-        bank, names = templates
-        step = min(box / (4 * s.search_band), self.shift_px)
-        shifts = shift_grid(self.shift_px, step).to(self.images.device)
-        prior = -0.5 * (shifts.norm(dim=-1) / self.shift_px) ** 2
-        coarse = evidence.prefix(bank.lattice.radius[-1].item())
-        found = best_candidates(bank, names, coarse, shifts, prior, s.candidates)
-        local = shift_grid(0.75 * step, step / 2).to(self.images.device)
-        middle = evidence.prefix(min(state.band, 2 * s.search_band))
-        found = subdivide(projector, middle, found, 3, turn, local, s.hypotheses)
-        rotation = (RotationGrid(3).rotations(found.index.flatten()) @ turn).view(*found.index.shape, 3, 3)
-        rough = used.prefix(min(state.band, 2 * s.search_band))
-        modes = polish(projector, rough, rotation, found.shift, s.polish_steps).distinct()
-        return polish_likely(projector, used, modes, s.polish_steps // 2).order()
+            return polish(projector, used, rotation, shift, steps)
+        found = search.best(evidence)
+        rough = used.prefix(self._rough_band(state))
+        modes = polish(projector, rough, found.rotation, found.shift, steps).distinct()
+        return polish_likely(projector, used, modes, steps // 2).order()
 
     def maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None) -> RefineState:
         """Maps, mask, FSC, noise and band from both halves' sums; the noise stays where there is no residual (P,)."""
