@@ -8,7 +8,7 @@ from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings
-from cryoloom.solve.em.alarms import map_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
 from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.postprocess import postprocess
@@ -72,7 +72,7 @@ def reconstruct(
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, halves)
     alarms = map_alarms(state.volume, radius_px) + resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
-    write_alarms(run, alarms + pose_alarms(state.poses))
+    write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
     resolution = round(post.resolution_angst, 3)
     run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=contrast)
     progress("results", 1, 1, f"{resolution:.2f} Å, molecule {contrast} in the images")

@@ -6,6 +6,7 @@ import math
 import torch
 
 from cryoloom.solve.em.abinitio import AbInitioState
+from cryoloom.solve.em.pseudosymmetry import Copies
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
 from cryoloom.solve.em.stages import Trials
 from cryoloom.solve.em.sums import SliceSums
@@ -57,9 +58,9 @@ def test_refine_state(generator, tmp_path):
     pair = (volumes[0], volumes[1])
     noise = torch.rand(4, generator=generator)
     poses = ParticlePoses.unknown(5)
-    state = RefineState(
-        2, 9.5, noise, pair, (volumes[2], volumes[3]), volumes[4], volumes[5], noise, poses, 180.0, -math.inf
-    )
+    copies = Copies(torch.eye(3)[None], torch.ones(3), torch.ones(1))
+    maps = (volumes[2], volumes[3])
+    state = RefineState(2, 9.5, noise, pair, maps, volumes[4], volumes[5], noise, poses, copies, 180.0, 0.1, -math.inf)
     assert same(through_a_file(RefineState, state, tmp_path / "s.pt"), state)
 
 

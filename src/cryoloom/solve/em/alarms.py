@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from cryoloom.physics.fourier import radii3
+from cryoloom.physics.so3 import angular_distance
+from cryoloom.solve.em.pseudosymmetry import Copies
 from cryoloom.solve.em.refine import ParticlePoses
 
 
@@ -76,6 +78,21 @@ def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
         )
         found.append(Alarm("poses-unknown", "error", message, advice))
     return found
+
+
+def copies_alarms(copies: Copies, poses: ParticlePoses) -> list[Alarm]:
+    """What an approximate symmetry of the map means for the poses."""
+    if not len(copies):
+        return []
+    alike = float(copies.correlation.max())
+    turns = ", ".join(f"{float(a):.0f}°" for a in angular_distance(copies.rotation, torch.eye(3)))
+    unsure = float((poses.max_posterior < 0.9).float().mean())
+    message = (
+        f"The map nearly repeats itself after turns of {turns} (self-correlation {alike:.2f}); "
+        f"{100 * unsure:.1f} % of the particles are not sure which copy they show."
+    )
+    advice = "max_posterior tells which; if the molecule is symmetric, run again with --symmetry."
+    return [Alarm("pseudo-symmetry", "warning", message, advice)]
 
 
 def resolution_alarms(fsc: Tensor, resolution_angst: float, pixel_size: float) -> list[Alarm]:

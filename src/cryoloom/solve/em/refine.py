@@ -16,6 +16,7 @@ from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance, random_rotations
 from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
+from cryoloom.solve.em.pseudosymmetry import Copies, find_copies
 from cryoloom.solve.em.sums import PAD, SliceSums
 from cryoloom.solve.team import Team
 
@@ -40,6 +41,9 @@ class RefineSettings(BaseModel, extra="forbid"):
     )
     polish_steps: int = Field(default=4, gt=0, description="Newton steps in rotation and shift in each iteration.")
     band_margin: float = Field(default=3.0, ge=0, description="Shells beyond FSC 0.143 that the search may use.")
+    copies: bool = Field(
+        default=True, description="Try a molecule's approximate symmetries, where it has any, on every particle."
+    )
     still_degrees: float = Field(
         default=0.15, gt=0, description="Median change of rotation below which poses stand still."
     )
@@ -64,7 +68,7 @@ class ParticlePoses(NamedTuple):
 
 @dataclass(frozen=True)
 class RefineState:
-    """What one refinement iteration hands to the next."""
+    """What one refinement iteration hands to the next; jumped: share of particles turned by more than 10° in it."""
 
     iteration: int
     band: float
@@ -75,7 +79,9 @@ class RefineState:
     mask: Tensor
     fsc: Tensor
     poses: ParticlePoses
+    copies: Copies
     moved_deg: float
+    jumped: float
     log_likelihood: float
 
 
@@ -111,7 +117,19 @@ class Refinement:
         known = poses is not None
         poses = poses if known else ParticlePoses.unknown(len(self.images))
         return RefineState(
-            0, band, noise, (start, start), (start, start), start, self.sphere, fsc, poses, 180.0, -math.inf
+            0,
+            band,
+            noise,
+            (start, start),
+            (start, start),
+            start,
+            self.sphere,
+            fsc,
+            poses,
+            Copies.none(),
+            180.0,
+            1.0,
+            -math.inf,
         )
 
     def step(self, state: RefineState, search: bool, generator: torch.Generator) -> RefineState:
@@ -136,8 +154,14 @@ class Refinement:
         residual, likelihood, *rows = self.team.add([residual, likelihood, *poses])
         n = sum(len(half) for half in self.halves)
         poses = ParticlePoses(*rows)
-        moved = float(angular_distance(poses.rotation, state.poses.rotation).median())
-        new = replace(state, poses=poses, moved_deg=moved, log_likelihood=float(likelihood) / n)
+        moved = angular_distance(poses.rotation, state.poses.rotation)
+        new = replace(
+            state,
+            poses=poses,
+            moved_deg=float(moved.median()),
+            jumped=float((moved > 10).float().mean()),
+            log_likelihood=float(likelihood) / n,
+        )
         residual = residual * self.images.lattice.from_shells(state.noise) / n
         return self.maximise(new, (sums[0], sums[1]), residual)
 
@@ -161,14 +185,27 @@ class Refinement:
     ) -> Modes:
         steps = self.settings.polish_steps
         used = evidence.prefix(state.band)
-        if search is None:
-            rotation = state.poses.rotation[index, None].to(self.images.device)
-            shift = state.poses.shift[index, None].to(self.images.device)
+        rotation, shift = state.copies.poses(state.poses.rotation[index], state.poses.shift[index])
+        rotation, shift = rotation.to(self.images.device), shift.to(self.images.device)
+        if search is None and rotation.shape[1] == 1:
             return polish(projector, used, rotation, shift, steps)
-        found = search.best(evidence)
+        if search is not None:
+            found = search.best(evidence)
+            # Where the last pose has copies, which of them is right matters more than what a coarse search prefers.
+            known = rotation.shape[1] > 1
+            rotation = torch.cat([found.rotation, rotation], 1) if known else found.rotation
+            shift = torch.cat([found.shift, shift], 1) if known else found.shift
         rough = used.prefix(self._rough_band(state))
-        modes = polish(projector, rough, found.rotation, found.shift, steps).distinct()
+        modes = polish(projector, rough, rotation, shift, steps).distinct()
         return polish_likely(projector, used, modes, steps // 2).order()
+
+    def with_copies(self, state: RefineState) -> RefineState:
+        """The state with the approximate symmetries of its map, which the next iterations try on every particle."""
+        if not self.settings.copies:
+            return state
+        copies = find_copies(state.volume * state.mask, crossing_shell(state.fsc, 0.143))
+        # What the user's point group says is exact needs no trying.
+        return replace(state, copies=copies.beyond(self.group.cpu()))
 
     def maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None) -> RefineState:
         """Maps, mask, FSC, noise and band from both halves' sums; the noise stays where there is no residual (P,)."""

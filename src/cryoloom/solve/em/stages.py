@@ -12,6 +12,9 @@ from cryoloom.solve.em.refine import Refinement, RefineState
 from cryoloom.solve.run import Run, from_plain
 from cryoloom.solve.team import Team
 
+# While more particles than this change between copies of a pseudo-symmetric molecule, its map still sharpens.
+MOST_JUMPS = 0.005
+
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -96,7 +99,10 @@ def run_refinement(refinement: Refinement, state: RefineState, session: Session,
     s = refinement.settings
     total = s.iterations
     while state.iteration < total:
-        still = state.iteration > s.global_iterations and state.moved_deg < s.still_degrees
+        if search and state.iteration == s.global_iterations:
+            state = refinement.with_copies(state)
+        quiet = state.moved_deg < s.still_degrees and (not len(state.copies) or state.jumped < MOST_JUMPS)
+        still = state.iteration > s.global_iterations and quiet
         last = still or state.iteration == total - 1
         everywhere = search and (last or state.iteration < s.global_iterations)
         state = refinement.step(state, everywhere, session.generator)
@@ -110,6 +116,8 @@ def run_refinement(refinement: Refinement, state: RefineState, session: Session,
                 "resolution_angst": round(resolution, 3),
                 "log_likelihood": round(state.log_likelihood, 3),
                 "rotation_change_deg": round(state.moved_deg, 4),
+                "jumped": round(state.jumped, 5),
+                "copies": len(state.copies),
                 "rotation_sigma_deg": round(float(state.poses.rotation_sigma_deg.median()), 4),
                 "max_posterior": round(float(state.poses.max_posterior.mean()), 4),
                 "images": len(refinement.images),
