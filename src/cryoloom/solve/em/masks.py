@@ -25,20 +25,18 @@ def low_pass(volume: Tensor, band: float, edge: float = 2.0) -> Tensor:
 def molecule_mask(volume: Tensor, band: float, limit: Tensor, grow: float = 3.0, edge: float = 4.0) -> Tensor:
     """Soft envelope (D, D, D) of the molecule in a map, inside the mask `limit`.
 
-    The map low-passed to `band` is thresholded where it stands out from the solvent (Otsu's threshold), upwards or
-    downwards as its skewness says. Connected regions of a twentieth of the largest or more (a domain on a linker, not
+    The map low-passed to `band` is thresholded where it stands out from the solvent, upwards or downwards (Otsu's
+    threshold of its magnitude): the sign is not known yet, and may differ within a map. Connected regions of a twentieth of the largest or more (a domain on a linker, not
     specks of noise) are dilated by `grow` voxels and given a soft edge of `edge` voxels. Falls back to `limit` where
     nothing stands out.
     """
     from scipy.ndimage import distance_transform_edt
-    from scipy.stats import skew
     from skimage.filters import threshold_otsu
     from skimage.measure import label
 
     smooth = (low_pass(volume, band) * limit).cpu().numpy()
     inside = (limit > 0.5).cpu().numpy()
-    if skew(smooth[inside]) < 0:
-        smooth = -smooth
+    smooth = np.abs(smooth - np.median(smooth[inside]))
     solid = smooth > threshold_otsu(smooth[inside])
     regions = np.asarray(label(solid))
     if regions.max() == 0:
