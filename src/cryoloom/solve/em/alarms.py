@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.physics.fourier import radii3
+from cryoloom.solve.contrast import skewness
 from cryoloom.solve.em.refine import ParticlePoses
 
 
@@ -22,12 +23,6 @@ class Alarm:
     def as_dict(self) -> dict[str, str]:
         """For alarms.json."""
         return asdict(self)
-
-
-def skewness(density: Tensor) -> float:
-    """Third standardised moment of some values: positive where a few are much larger than the rest."""
-    centred = density - density.mean()
-    return float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
 
 
 def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
