@@ -1,7 +1,7 @@
 """The one gradient loop: stages of passes over mini-batches, resumable at any batch."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -105,21 +105,20 @@ class Fit:
         """Where the stages begin: at given poses of all particles, or random ones."""
         n = len(self.images)
         if poses is None:
-            poses = Pose.single(random_rotations(n, self.session.generator))
+            poses = Pose.single(random_rotations(n, self.session.beginning))
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
         noise = first_noise(self.images).cpu()
         nothing = torch.zeros(0)
         return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing)
 
-    def run(self, state: FitState | None) -> FitState:
-        """Carry out what is left of the stages, from `state` or from where an earlier session stopped."""
+    def run(self, state: FitState) -> FitState:
+        """Carry out the stages from `state`, or what an earlier session left of them."""
         saved = self.session.saved("fit", FitState, "cpu")
         if saved is not None:
             state = saved
             for name, part in self.parts.items():
                 part.load_state_dict(self.session.saved("parts", dict)[name])
                 self.optimisers[name].load_state_dict(self.session.saved("optimisers", dict)[name])
-        assert state is not None
         while state.stage < len(self.stages):
             state = self._pass(state)
         return state
@@ -215,32 +214,44 @@ class Fit:
             (summed,) = self.team.add([gradient.to_dense() if gradient.is_sparse else gradient])
             parameter.grad = summed.to_sparse(1) if gradient.is_sparse else summed
 
+    @torch.no_grad()
     def _place(self, state: FitState, stage: Stage) -> FitState:
-        """Replace stored poses by the best of a search against the field's map, or polish them against it."""
-        projector = FourierSlice.of_volume(self.map(stage.band) * self.mask, PAD)
-        bound = None
-        if stage.search is not None:
-            bound = PoseSearch(stage.search, self.images.lattice, self.scope.group, self.scope.shift_px)
-            bound = bound.against(projector, state.turn)
+        """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
+        find = self._finder(state, stage)
         while state.at < len(state.order):
             index = state.order[state.at : state.at + SEARCH_CHUNK]
             mine = self.team.share(torch.arange(len(index)))
-            evidence = self.images.evidence(index[mine], state.noise.to(self.images.device), stage.band)
-            if bound is not None:
-                found = bound.best(evidence)
-            else:
-                given = state.poses.select(index[mine])
-                rotation, shift = (part.to(self.images.device) for part in given)
-                found = polish(projector, evidence, rotation, shift / self.images.pixel_size, POLISH_STEPS)
-            self._store(state, index, mine, Pose(found.rotation, found.shift * self.images.pixel_size))
+            found = find(index[mine])
+            for whole, part in zip(state.poses, found, strict=True):
+                rows = torch.zeros(len(index), *whole.shape[1:])
+                rows[mine] = part[:, :1].cpu()
+                whole[index] = self.team.add([rows])[0]
             state = self._keep(replace(state, at=state.at + len(index)), stage)
         return state
 
-    def _store(self, state: FitState, index: Tensor, mine: Tensor, found: Pose) -> None:
-        for whole, part in zip(state.poses, found, strict=True):
-            rows = torch.zeros(len(index), *whole.shape[1:])
-            rows[mine] = part[:, :1].cpu()
-            whole[index] = self.team.add([rows])[0]
+    def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
+        """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
+        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        if stage.poses == "infer":
+            return lambda index: self.parts["poses"](self.batch(index, noise, stage.band))
+        projector = FourierSlice.of_volume(self.map(stage.band) * self.mask, PAD)
+        if stage.search is not None:
+            search = PoseSearch(stage.search, self.images.lattice, self.scope.group, self.scope.shift_px)
+            bound = search.against(projector, state.turn)
+
+            def find(index: Tensor) -> Pose:
+                found = bound.best(self.images.evidence(index, noise, stage.band))
+                return Pose(found.rotation, found.shift * pixel_size)
+
+            return find
+
+        def refined(index: Tensor) -> Pose:
+            rotation, shift = (part.to(self.images.device) for part in state.poses.select(index))
+            evidence = self.images.evidence(index, noise, stage.band)
+            modes = polish(projector, evidence, rotation, shift / pixel_size, POLISH_STEPS)
+            return Pose(modes.rotation, modes.shift * pixel_size)
+
+        return refined
 
     # Records
 

@@ -13,18 +13,19 @@ class MarchSettings(BaseModel, extra="forbid"):
     """Stages of a fit with pose search: how many images and passes each has, and how the band grows."""
 
     pretrain_images: int = Field(default=5000, gt=0, description="Images at random poses that the field starts from.")
-    rounds: int = Field(default=20, ge=0, description="Searches while the band marches.")
-    first_images: int = Field(default=1000, gt=1, description="Images drawn and searched in each of the first rounds.")
-    last_images: int = Field(default=3000, gt=1, description="Images drawn and searched in the last round.")
-    reuse: int = Field(default=5, gt=0, description="Passes over the images of a search before the next search.")
-    first_band: float = Field(default=6.0, gt=2, description="Band of the first search, Fourier pixels.")
+    rounds: int = Field(default=60, ge=0, description="Searches while the band marches.")
+    first_images: int = Field(default=500, gt=1, description="Images drawn and searched in the first round.")
+    last_images: int = Field(default=1500, gt=1, description="Images drawn and searched in the last round.")
+    reuse: int = Field(default=1, gt=0, description="Passes over the images of a search before the next search.")
+    march_rate: float = Field(default=3e-4, gt=0, description="Learning rate of the field while the band marches.")
+    first_band: float = Field(default=5.0, gt=2, description="Band of the first search, Fourier pixels.")
     last_band: float = Field(default=16.0, gt=2, description="Band of the last round's search, Fourier pixels.")
     reset: bool = Field(default=True, description="Begin the field anew, poses kept, before it trains at full band.")
     full_passes: int = Field(default=2, ge=0, description="Passes over all images at full band after the marching.")
     refine: bool = Field(default=True, description="A last search at full band with polishing, and training after it.")
     refine_passes: int = Field(default=1, ge=0, description="Passes over all images after the last search.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the field at full band, by Adam.")
 
 
 def march(settings: MarchSettings, search: SearchSettings, box: int) -> list[Stage]:
@@ -35,7 +36,7 @@ def march(settings: MarchSettings, search: SearchSettings, box: int) -> list[Sta
         raise InputError(
             f"the march would go from band {s.first_band:g} down to {s.last_band:g}: make march.first-band the smaller."
         )
-    train = {"train": ("field",), "batch_size": s.batch_size, "lr": s.learning_rate}
+    train = {"train": ("field",), "batch_size": s.batch_size, "lr": s.march_rate}
     stages = [Stage("pretrain", 1, "random", band=first, images=s.pretrain_images, **train)]
     for i in range(s.rounds):
         part = i / max(s.rounds - 1, 1)
@@ -52,7 +53,9 @@ def full_band(settings: MarchSettings, search: SearchSettings, box: int) -> list
     """The stages after all particles have a pose: train anew at full band; search once more with polishing, train."""
     stages = [_training(settings, "train", settings.full_passes, box, reset=settings.reset)]
     if settings.refine:
-        last = search.model_copy(update={"last_band": None, "polish_steps": max(search.polish_steps, 4)})
+        full = box / 2 - 1
+        bands = {"first_band": min(search.first_band, full), "last_band": min(search.last_band or full, full)}
+        last = search.model_copy(update={**bands, "polish_steps": max(search.polish_steps, 4)})
         stages.append(_training(settings, "refine", settings.refine_passes, box, poses="search", search=last))
         stages.append(_training(settings, "refine", 1, box, lr=0.2 * settings.learning_rate))
     return stages

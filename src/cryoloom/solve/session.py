@@ -12,11 +12,16 @@ Progress = Callable[[str, int, int, str], None]
 
 
 class Session:
-    """What a stage needs beside its algorithm: the run's files, the random generator, the progress shown."""
+    """What a stage needs beside its algorithm: the run's files, random generators, the progress shown.
+
+    `generator` is for the steps and is part of every checkpoint, `beginning` for what is drawn before the first step.
+    """
 
     def __init__(self, run: Run, team: Team, progress: Progress):
         self.run, self.team, self.progress = run, team, progress
         self.generator = torch.Generator().manual_seed(run.config.seed)
+        # What is drawn before the first step must be the same when an earlier session has moved `generator` on.
+        self.beginning = torch.Generator().manual_seed(2**32 + run.config.seed)
         self.step = 0
         self.checkpoint = run.load_checkpoint(team.leads)
         if self.checkpoint:

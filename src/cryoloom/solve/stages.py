@@ -5,9 +5,9 @@ from typing import Literal
 
 from cryoloom.model.poses._standin import SearchSettings
 
-# random: drawn anew for every batch; stored: as they are; search, polish: stored ones replaced before training begins;
-# model: what the model's own part for poses says.
-Poses = Literal["random", "stored", "search", "polish", "model"]
+# random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
+# begins, infer by what the model's own part for poses says; model: what that part says in every batch.
+Poses = Literal["random", "stored", "search", "polish", "infer", "model"]
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,5 @@ class Stage:
     @property
     def passes(self) -> tuple[str, ...]:
         """What is done with the stage's images, pass by pass."""
-        first = (self.poses,) if self.poses in ("search", "polish") else ()
+        first = (self.poses,) if self.poses in ("search", "polish", "infer") else ()
         return (*first, *("train",) * self.epochs)

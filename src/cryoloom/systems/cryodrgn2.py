@@ -38,7 +38,7 @@ def reconstruct(
     else:
         stages = at_poses(settings.march, images.box, run.config.refine)
     session = Session(run, team, progress)
-    field = MLPField(images.box, settings.field, session.generator)
+    field = MLPField(images.box, settings.field, session.beginning)
     field.amplitude.copy_(signal_amplitude(images))
     fit = Fit(images, {"field": field}, stages, session, scope, settings.compute)
     state = fit.run(fit.start(poses))

@@ -46,7 +46,9 @@ class FourierField(Field):
 
     def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
         """Central slices (B, K, P) at rotations (B, K, 3, 3) and in-plane frequencies k (P, 2): `V̂(Rᵀ(kx, ky, 0))`."""
-        points = torch.einsum("bkji,pj->bkpi", rotations[..., :2, :], k / self.box)
+        # Where in frequency the network is asked must stay exact, whatever precision it computes in.
+        with torch.autocast(rotations.device.type, enabled=False):
+            points = torch.einsum("bkji,pj->bkpi", rotations[..., :2, :], k / self.box)
         return self(points.flatten(1, 2), z).view(points.shape[:3])
 
     @torch.no_grad()
