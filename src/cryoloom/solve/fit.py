@@ -26,7 +26,7 @@ from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
 
 PAD = 2
-POLISH_STEPS = 6
+POLISHED = 3
 SEARCH_CHUNK = 512
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -79,7 +79,10 @@ class Fit:
     ):
         self.images, self.session = images, session
         self.stages = [stage for stage in stages if stage.passes]
-        self.team, self.scope = session.team, scope
+        self.team = session.team
+        self.searches = [
+            PoseSearch(s.search, images.lattice, scope.group, scope.shift_px) if s.search else None for s in self.stages
+        ]
         self.parts = {name: part.to(images.device) for name, part in parts.items()}
         self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
         self.bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_bf16(images.device))
@@ -235,23 +238,23 @@ class Fit:
         if stage.poses == "infer":
             return lambda index: self.parts["poses"](self.batch(index, noise, stage.band))
         projector = FourierSlice.of_volume(self.map(stage.band) * self.mask, PAD)
-        if stage.search is not None:
-            search = PoseSearch(stage.search, self.images.lattice, self.scope.group, self.scope.shift_px)
-            bound = search.against(projector, state.turn)
+        search = self.searches[state.stage]
+        bound = None if search is None else search.against(projector, state.turn)
 
-            def find(index: Tensor) -> Pose:
-                found = bound.best(self.images.evidence(index, noise, stage.band))
-                return Pose(found.rotation, found.shift * pixel_size)
-
-            return find
-
-        def refined(index: Tensor) -> Pose:
-            rotation, shift = (part.to(self.images.device) for part in state.poses.select(index))
+        def find(index: Tensor) -> Pose:
             evidence = self.images.evidence(index, noise, stage.band)
-            modes = polish(projector, evidence, rotation, shift / pixel_size, POLISH_STEPS)
-            return Pose(modes.rotation, modes.shift * pixel_size)
+            if bound is not None:
+                found = bound.best(evidence)
+                rotation, shift = found.rotation[:, :POLISHED], found.shift[:, :POLISHED]
+            else:
+                rotation, shift = (part.to(self.images.device) for part in state.poses.select(index))
+                shift = shift / pixel_size
+            if stage.polish_steps:
+                modes = polish(projector, evidence, rotation, shift, stage.polish_steps).distinct()
+                rotation, shift = modes.rotation, modes.shift
+            return Pose(rotation, shift * pixel_size)
 
-        return refined
+        return find
 
     # Records
 

@@ -22,8 +22,11 @@ class MarchSettings(BaseModel, extra="forbid"):
     last_band: float = Field(default=16.0, gt=2, description="Band of the last round's search, Fourier pixels.")
     reset: bool = Field(default=True, description="Begin the field anew, poses kept, before it trains at full band.")
     full_passes: int = Field(default=2, ge=0, description="Passes over all images at full band after the marching.")
-    refine: bool = Field(default=True, description="A last search at full band with polishing, and training after it.")
-    refine_passes: int = Field(default=1, ge=0, description="Passes over all images after the last search.")
+    refinements: int = Field(
+        default=2, ge=0, description="Last searches at full band with polishing, each followed by training."
+    )
+    refine_passes: int = Field(default=1, ge=0, description="Passes over all images after each of the last searches.")
+    polish_steps: int = Field(default=4, ge=0, description="Newton steps in rotation and shift of the last searches.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the field at full band, by Adam.")
 
@@ -52,11 +55,11 @@ def march(settings: MarchSettings, search: SearchSettings, box: int) -> list[Sta
 def full_band(settings: MarchSettings, search: SearchSettings, box: int) -> list[Stage]:
     """The stages after all particles have a pose: train anew at full band; search once more with polishing, train."""
     stages = [_training(settings, "train", settings.full_passes, box, reset=settings.reset)]
-    if settings.refine:
+    if settings.refinements:
         full = box / 2 - 1
         bands = {"first_band": min(search.first_band, full), "last_band": min(search.last_band or full, full)}
-        last = search.model_copy(update={**bands, "polish_steps": max(search.polish_steps, 4)})
-        stages.append(_training(settings, "refine", settings.refine_passes, box, poses="search", search=last))
+        found = {"poses": "search", "search": search.model_copy(update=bands), "polish_steps": settings.polish_steps}
+        stages += [_training(settings, "refine", settings.refine_passes, box, **found)] * settings.refinements
         stages.append(_training(settings, "refine", 1, box, lr=0.2 * settings.learning_rate))
     return stages
 
@@ -65,7 +68,8 @@ def at_poses(settings: MarchSettings, box: int, refine: bool) -> list[Stage]:
     """The stages at poses that are given; with `refine` they are polished against the field, which then trains on."""
     stages = [_training(settings, "train", settings.full_passes, box)]
     if refine:
-        stages.append(_training(settings, "refine", settings.refine_passes, box, poses="polish"))
+        steps = settings.polish_steps
+        stages.append(_training(settings, "refine", settings.refine_passes, box, poses="polish", polish_steps=steps))
     return [*stages, _training(settings, stages[-1].name, 1, box, lr=0.2 * settings.learning_rate)]
 
 

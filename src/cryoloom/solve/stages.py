@@ -17,6 +17,7 @@ class Stage:
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
     names of the model's parts that learn. band: Fourier pixels. images: how many are drawn for the stage, None for all.
     reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are searched.
+    polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Stage:
     images: int | None = None
     reset: bool = False
     search: SearchSettings | None = None
+    polish_steps: int = 0
 
     @property
     def passes(self) -> tuple[str, ...]:

@@ -42,9 +42,9 @@ def stages() -> list[Stage]:
     common = {"train": ("field",), "batch_size": 16, "lr": 1e-3}
     return [
         Stage("pretrain", 1, "random", band=5, images=40, **common),
-        Stage("march", 2, "search", band=5, images=30, search=search, **common),
+        Stage("march", 2, "search", band=5, images=30, search=search, polish_steps=1, **common),
         Stage("train", 1, "stored", band=8, reset=True, **common),
-        Stage("refine", 0, "polish", band=8, **common),
+        Stage("refine", 0, "polish", band=8, polish_steps=2, **common),
         Stage("gradient", 2, "model", ("field", "poses"), 8, 16, 1e-3, pose_lr=1e-2),
         Stage("poses", 0, "infer", (), 8, 16, 0.0),
     ]

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from cryoloom.errors import InputError
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.model.poses.polish import polish
 from cryoloom.model.poses.search import Templates, best_candidates, shift_grid, subdivide
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import FourierSlice
@@ -25,7 +24,6 @@ class SearchSettings(BaseModel, extra="forbid"):
     subdivisions: int = Field(default=4, ge=0, description="Times that the kept rotations are divided into eight.")
     first_band: float = Field(default=12.0, gt=1, description="Band of the exhaustive level, Fourier pixels.")
     last_band: float | None = Field(default=None, gt=1, description="Band of the finest level; else that of the box.")
-    polish_steps: int = Field(default=0, ge=0, description="Newton steps at the end.")
 
 
 class Hypotheses(NamedTuple):
@@ -84,8 +82,4 @@ class BoundSearch:
             found = subdivide(self.projector, evidence.prefix(band), found, level, self.turn, local, s.candidates)
         rotation = RotationGrid(level).rotations(found.index.flatten()) @ self.turn.to(device)
         rotation = rotation.view(*found.index.shape, 3, 3)
-        if not s.polish_steps:
-            return Hypotheses(rotation, found.shift, found.score)
-        few = min(3, s.candidates)
-        modes = polish(self.projector, evidence, rotation[:, :few], found.shift[:, :few], s.polish_steps).distinct()
-        return Hypotheses(modes.rotation, modes.shift, modes.score)
+        return Hypotheses(rotation, found.shift, found.score)
