@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import loom
+from cryoloom.systems import cryodrgn2, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class System:
 
 SYSTEMS: dict[str, System] = {
     "loom": System("loom", loom.SUMMARY, "cryoloom", loom.LoomSettings, loom.reconstruct),
+    "cryodrgn2": System(
+        "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
+    ),
+    "pose-gd": System("pose-gd", pose_gd.SUMMARY, pose_gd.PAPER, pose_gd.PoseGDSettings, pose_gd.reconstruct),
+    "pose-vae": System("pose-vae", pose_vae.SUMMARY, pose_vae.PAPER, pose_vae.PoseVAESettings, pose_vae.reconstruct),
 }
 
 

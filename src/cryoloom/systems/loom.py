@@ -9,13 +9,14 @@ from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings
 from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
-from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.postprocess import postprocess
 from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
-from cryoloom.solve.em.stages import Progress, Session, run_ab_initio, run_refinement
+from cryoloom.solve.em.stages import run_ab_initio, run_refinement
+from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.run import Run
+from cryoloom.solve.session import Progress, Session
 from cryoloom.solve.team import Team
 
 SUMMARY = "expectation-maximisation with shared-template search, half-maps and a pose uncertainty per particle"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cryoloom.cli import main
+from cryoloom.cli.settings import setting_fields
 from cryoloom.systems.catalogue import SYSTEMS
 
 WITH_EXAMPLES = ("reconstruct", "simulate")
@@ -69,8 +70,8 @@ def test_systems_lists_every_system(cryoloom):
 def test_systems_lists_the_settings_of_one(name, cryoloom):
     outcome = cryoloom("systems", name)
     assert outcome.code == 0
-    assert "--ab-initio.starts" in outcome.out
-    assert "--refinement.iterations" in outcome.out
+    for option, _, _ in setting_fields(SYSTEMS[name].settings):
+        assert f"--{option}" in outcome.out
 
 
 def test_systems_of_an_unknown_name(cryoloom):

@@ -12,9 +12,9 @@ from cryoloom.model.poses.templates import PosteriorSums, Templates, posterior_s
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
-from cryoloom.solve.em.images import WorkingImages
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
+from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.team import Team
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import angular_distance
+from cryoloom.solve.contrast import skewness
 from cryoloom.solve.em.pseudosymmetry import Copies
 from cryoloom.solve.em.refine import ParticlePoses
 
@@ -24,12 +25,6 @@ class Alarm:
     def as_dict(self) -> dict[str, str]:
         """For alarms.json."""
         return asdict(self)
-
-
-def skewness(density: Tensor) -> float:
-    """Third standardised moment of some values: positive where a few are much larger than the rest."""
-    centred = density - density.mean()
-    return float((centred**3).mean() / centred.square().mean().clamp(min=1e-30) ** 1.5)
 
 
 def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:

@@ -8,9 +8,9 @@ from torch import Tensor
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
-from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.refine import ParticlePoses, Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.sums import SliceSums
+from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.team import Team
 
 

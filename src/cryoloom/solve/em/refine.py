@@ -14,10 +14,10 @@ from cryoloom.model.poses.search import PoseSearch, SearchPass, SearchSettings
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance, random_rotations
-from cryoloom.solve.em.images import WorkingImages, first_noise
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
 from cryoloom.solve.em.pseudosymmetry import Copies, find_copies
 from cryoloom.solve.em.sums import PAD, SliceSums
+from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.team import Team
 
 

@@ -10,20 +10,16 @@ from cryoloom.data import write_star
 from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.em.alarms import Alarm, skewness
+from cryoloom.solve.contrast import contrast_of
+from cryoloom.solve.em.alarms import Alarm
 from cryoloom.solve.em.postprocess import Postprocessed
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
 from cryoloom.solve.run import Run
 
 
 def positive(state: RefineState, contrast: str) -> tuple[RefineState, str]:
-    """The state with the molecule positive in its maps, and its contrast in the images, "white" or "black".
-
-    C is negative at low frequency, so a white molecule gives a negative map. `contrast` "auto" goes by the map:
-    a molecule is denser than the solvent around it, so its density is skewed upwards.
-    """
-    if contrast == "auto":
-        contrast = "black" if skewness((state.volume * state.mask)[state.mask > 0]) >= 0 else "white"
+    """The state with the molecule positive in its maps, and its contrast in the images, "white" or "black"."""
+    contrast = contrast_of((state.volume * state.mask)[state.mask > 0], contrast)
     if contrast == "black":
         return state, contrast
     a, b = state.half_maps

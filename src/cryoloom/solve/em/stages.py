@@ -1,21 +1,15 @@
 """The loops of loom: random starts until two agree, then refinement until nothing moves, all of it resumable."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
 
 from cryoloom.physics.fourier import crossing_shell
 from cryoloom.solve.em.abinitio import AbInitio, AbInitioState
 from cryoloom.solve.em.refine import Refinement, RefineState
-from cryoloom.solve.run import Run, from_plain
-from cryoloom.solve.team import Team
+from cryoloom.solve.session import Session
 
 # While more particles than this change between copies of a pseudo-symmetric molecule, its map still sharpens.
 MOST_JUMPS = 0.005
-
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -25,33 +19,6 @@ class Trials:
     number: int
     state: AbInitioState
     best: AbInitioState | None
-
-
-class Session:
-    """What a stage needs beside its algorithm: the run's files, the random generator, the progress shown."""
-
-    def __init__(self, run: Run, team: Team, progress: Progress):
-        self.run, self.team, self.progress = run, team, progress
-        self.generator = torch.Generator().manual_seed(run.config.seed)
-        self.step = 0
-        self.checkpoint = run.load_checkpoint(team.leads)
-        if self.checkpoint:
-            self.step = self.checkpoint["step"]
-            self.generator.set_state(self.checkpoint["generator"])
-
-    def saved(self, stage: str, kind: type) -> Any:
-        """The state of a stage that an earlier session left, or None."""
-        if self.checkpoint is None or stage not in self.checkpoint["states"]:
-            return None
-        return from_plain(kind, self.checkpoint["states"][stage], self.team.device)
-
-    def save(self, metrics: dict[str, Any], **states: Any) -> None:
-        """One iteration is done: record its numbers and a checkpoint."""
-        self.step += 1
-        if self.team.leads:
-            self.run.record(**metrics)
-            held = {"step": self.step, "generator": self.generator.get_state(), "states": states}
-            self.run.save_checkpoint(self.step, held)
 
 
 def run_ab_initio(search: AbInitio, session: Session) -> AbInitioState:

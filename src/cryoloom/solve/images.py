@@ -1,4 +1,4 @@
-"""Particles as the E-step sees them: normalised spectra and CTFs of a batch, read when asked for."""
+"""Particles as every method sees them: normalised spectra and CTFs of a batch, read when asked for."""
 
 import torch
 from torch import Tensor
@@ -49,7 +49,10 @@ class WorkingImages:
     def evidence(self, index: Tensor, noise: Tensor, band: float) -> Evidence:
         """Evidence of the particles at `index` up to `band`, for a noise power per coefficient by shell, (D/2,)."""
         lattice = self.lattice.prefix(band)
-        spectrum = self.spectrum(index)[:, : len(lattice)]
+        return self.evidence_of(self.spectrum(index)[:, : len(lattice)], index, noise, lattice)
+
+    def evidence_of(self, spectrum: Tensor, index: Tensor, noise: Tensor, lattice: FrequencyLattice) -> Evidence:
+        """The same from the particles' spectra (B, P) on a prefix of the lattice; the spectra's origin is set to 0."""
         # The mean grey value says nothing after normalisation.
         spectrum[:, 0] = 0
         return Evidence.of_images(spectrum, self.ctf(index, lattice), lattice.from_shells(noise), lattice)

@@ -1,0 +1,85 @@
+"""What every volume is to the rest of the package: a function of frequency or position, and a map when asked for."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cryoloom.physics.fourier import centred_ifft3
+
+POINTS_PER_CHUNK = 65_536
+
+
+class Field(nn.Module, ABC):
+    """A volume as a differentiable function of points, and of a conformation z where there is one."""
+
+    domain: ClassVar[Literal["fourier", "real"]]
+
+    def __init__(self, box: int):
+        super().__init__()
+        self.box = box
+
+    @abstractmethod
+    def forward(self, points: Tensor, z: Tensor | None = None) -> Tensor:
+        """Values (B, P) at points (B, P, 3) in (x, y, z), for conformations z (B, Z)."""
+
+    @abstractmethod
+    def volume(self, band: float | None = None, z: Tensor | None = None) -> Tensor:
+        """The map (D, D, D) of one conformation z (Z,), frequencies above `band` Fourier pixels left out."""
+
+    @abstractmethod
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all weights anew."""
+
+    def compile_network(self) -> None:
+        """Have torch.compile work on the real-valued part; complex arithmetic is left as it is."""
+
+
+class FourierField(Field):
+    """A volume's Fourier transform: complex values, `V̂(−k) = V̂(k)*`, at frequencies in parts of the sampling rate.
+
+    Points are k / D for k in Fourier pixels, so that the band of a box D ends at 0.5.
+    """
+
+    domain = "fourier"
+
+    def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
+        """Central slices (B, K, P) at rotations (B, K, 3, 3) and in-plane frequencies k (P, 2): `V̂(Rᵀ(kx, ky, 0))`."""
+        # Where in frequency the network is asked must stay exact, whatever precision it computes in.
+        with torch.autocast(rotations.device.type, enabled=False):
+            points = torch.einsum("bkji,pj->bkpi", rotations[..., :2, :], k / self.box)
+        return self(points.flatten(1, 2), z).view(points.shape[:3])
+
+    @torch.no_grad()
+    def volume(self, band: float | None = None, z: Tensor | None = None) -> Tensor:
+        """The map (D, D, D) whose centred transform the field is on whole frequencies |k| ≤ `band` < D/2."""
+        k = half_space(self.box, self.box / 2 if band is None else band).to(next(self.parameters()).device)
+        chunks = (k / self.box).split(POINTS_PER_CHUNK)
+        latent = None if z is None else z[None]
+        values = torch.cat([self(chunk[None], latent)[0] for chunk in chunks])
+        spectrum = values.new_zeros((self.box,) * 3)
+        # A frequency and its mirror share a value; the origin, its own mirror, is real.
+        for sign, value in ((-1, values.conj()), (1, values)):
+            x, y, z_ = (sign * k.long() + self.box // 2).unbind(-1)
+            spectrum[z_, y, x] = value
+        return centred_ifft3(spectrum)
+
+
+def half_space(box: int, band: float) -> Tensor:
+    """Whole frequencies (N, 3) in (x, y, z) with |k| ≤ band, |k| < D/2 and kx ≥ 0."""
+    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    z, y, x = torch.meshgrid(axis, axis, axis[box // 2 :], indexing="ij")
+    k = torch.stack([x, y, z], -1).flatten(0, 2)
+    radius = k.norm(dim=-1)
+    return k[(radius <= band + 1e-4) & (radius < box / 2)]
+
+
+def positive_half(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (…, 3) moved by p → −p into the half space, and the sign (…) of the move: 0 at the origin.
+
+    The half space is x > 0, then y > 0 on the plane x = 0, then z > 0 on the line that is left.
+    """
+    x, y, z = torch.sign(points.detach()).unbind(-1)
+    sign = torch.where(x != 0, x, torch.where(y != 0, y, z))
+    return points * sign[..., None], sign

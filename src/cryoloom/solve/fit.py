@@ -1,0 +1,312 @@
+"""The one gradient loop: stages of passes over mini-batches, resumable at any batch."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from cryoloom.model.batch import Batch
+from cryoloom.model.fields.field import FourierField
+from cryoloom.model.objective import least_misfit
+from cryoloom.model.poses.polish import polish
+from cryoloom.model.poses.search import PoseSearch, has_fast_bf16
+from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.physics.pose import Pose
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import random_rotations
+from cryoloom.solve.em.masks import soft_sphere
+from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.scope import Scope
+from cryoloom.solve.session import Session
+from cryoloom.solve.stages import Stage
+
+PAD = 2
+POLISHED = 3
+SEARCH_CHUNK = 512
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class ComputeSettings(BaseModel, extra="forbid"):
+    """How the arithmetic of training is done."""
+
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        default="auto", description="Of the field's network: f32, bf16, or auto (bf16 where the hardware has it)."
+    )
+    compile: bool = Field(default=False, description="Compile the field's network with torch.compile.")
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Where a fit is, and what it knows beside its networks' weights.
+
+    stage, done: passes `done` of stage number `stage` are over. at: images of the pass under way that are over, in
+    `order` (n,). turn: (3, 3) of the search grid. poses: of all N particles, one hypothesis each. noise: (D/2,) power
+    per coefficient by shell. loss, residual: sums over the pass of the misfit per coefficient, and of |y − C F|² (P,).
+    All of it is in the memory of the CPU.
+    """
+
+    stage: int
+    done: int
+    at: int
+    order: Tensor
+    turn: Tensor
+    poses: Pose
+    noise: Tensor
+    loss: float
+    residual: Tensor
+
+
+class Fit:
+    """A field, and whatever else learns, fitted to images by stages.
+
+    parts: the modules by name; "field" always, "poses" where poses come from a module. The weights and the optimisers'
+    moments change in place; everything else that changes is a `FitState`.
+    """
+
+    def __init__(
+        self,
+        images: WorkingImages,
+        parts: Mapping[str, nn.Module],
+        stages: list[Stage],
+        session: Session,
+        scope: Scope,
+        compute: ComputeSettings,
+    ):
+        self.images, self.session = images, session
+        self.stages = [stage for stage in stages if stage.passes]
+        self.team = session.team
+        self.searches = [
+            PoseSearch(s.search, images.lattice, scope.group, scope.shift_px) if s.search else None for s in self.stages
+        ]
+        self.parts = {name: part.to(images.device) for name, part in parts.items()}
+        self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
+        self.bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_fast_bf16(images.device))
+        if compute.compile:
+            self.field.compile_network()
+        self.optimisers = {name: optimiser_of(part) for name, part in self.parts.items()}
+        self.cpu_lattice = FrequencyLattice.of_box(images.box)
+        self._seen = time.monotonic()
+
+    @property
+    def field(self) -> FourierField:
+        """The volume that is fitted."""
+        field = self.parts["field"]
+        assert isinstance(field, FourierField)
+        return field
+
+    def map(self, band: float | None = None) -> Tensor:
+        """The field's map (D, D, D) up to a band, as the images have it."""
+        with self._autocast():
+            return self.field.volume(band)
+
+    def start(self, poses: Pose | None = None) -> FitState:
+        """Where the stages begin: at given poses of all particles, or random ones."""
+        n = len(self.images)
+        if poses is None:
+            poses = Pose.single(random_rotations(n, self.session.beginning))
+        poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
+        noise = first_noise(self.images).cpu()
+        nothing = torch.zeros(0)
+        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing)
+
+    def run(self, state: FitState) -> FitState:
+        """Carry out the stages from `state`, or what an earlier session left of them."""
+        saved = self.session.saved("fit", FitState, "cpu")
+        if saved is not None:
+            state = saved
+            for name, part in self.parts.items():
+                part.load_state_dict(self.session.saved("parts", dict)[name])
+                self.optimisers[name].load_state_dict(self.session.saved("optimisers", dict)[name])
+        while state.stage < len(self.stages):
+            state = self._pass(state)
+        return state
+
+    # Passes
+
+    def _pass(self, state: FitState) -> FitState:
+        """One pass over a stage's images, or what an earlier session left of it."""
+        stage = self.stages[state.stage]
+        kind = stage.passes[state.done]
+        if state.at == 0:
+            state = self._begin(state, stage, kind)
+        started, before = time.monotonic(), state.at
+        state = self._train(state, stage) if kind == "train" else self._place(state, stage)
+        speed = (state.at - before) / max(time.monotonic() - started, 1e-6)
+        return self._finish(state, stage, kind, speed)
+
+    def _begin(self, state: FitState, stage: Stage, kind: str) -> FitState:
+        g = self.session.generator
+        order = state.order
+        if state.done == 0:
+            order = torch.randperm(len(self.images), generator=g)[: stage.images]
+            if stage.reset:
+                self._reset(g)
+        turn = random_rotations(1, g)[0]
+        order = order[torch.randperm(len(order), generator=g)] if kind == "train" else order.sort().values
+        residual = torch.zeros(self.images.lattice.count(stage.band))
+        return replace(state, order=order, turn=turn, loss=0.0, residual=residual)
+
+    def _reset(self, generator: torch.Generator) -> None:
+        self.field.reset(generator)
+        self.optimisers = {name: optimiser_of(part) for name, part in self.parts.items()}
+
+    def _train(self, state: FitState, stage: Stage) -> FitState:
+        for name, part in self.parts.items():
+            part.requires_grad_(name in stage.train)
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = stage.pose_lr if name == "poses" else stage.lr
+        while state.at < len(state.order):
+            index = state.order[state.at : state.at + stage.batch_size]
+            state = self._keep(self.step(state, stage, index), stage)
+        return state
+
+    def step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
+        """One gradient step on the particles at `index`."""
+        drawn = random_rotations(len(index), self.session.generator) if stage.poses == "random" else None
+        mine = self.team.share(torch.arange(len(index)))
+        batch = self.batch(index[mine], state.noise, stage.band)
+        if drawn is not None:
+            pose = Pose.single(drawn[mine])
+        elif stage.poses == "model":
+            pose = self.parts["poses"](batch)
+        else:
+            pose = state.poses.select(index[mine])
+        rotation, shift = (part.to(self.images.device) for part in pose)
+        with self._autocast():
+            slices = self.field.slices(rotation, batch.lattice.k)
+        misfit = least_misfit(slices, shift / self.images.pixel_size, batch.evidence)
+        loss = misfit.total.sum() / (len(index) * len(batch.lattice))
+        trained = [self.optimisers[name] for name in stage.train]
+        for optimiser in trained:
+            optimiser.zero_grad()
+        loss.backward()
+        self._add_gradients(trained)
+        for optimiser in trained:
+            optimiser.step()
+        residual = misfit.by_coefficient.sum(0)
+        total, residual = self.team.add([loss.detach()[None], residual])
+        residual = residual.cpu() * self.cpu_lattice.prefix(stage.band).from_shells(state.noise)
+        return replace(
+            state,
+            at=state.at + len(index),
+            loss=state.loss + float(total) * len(index),
+            residual=state.residual + residual,
+        )
+
+    def batch(self, index: Tensor, noise: Tensor, band: float) -> Batch:
+        """The particles at `index` up to a band."""
+        lattice = self.images.lattice.prefix(band)
+        spectrum = self.images.spectrum(index)[:, : len(lattice)]
+        return Batch(index, spectrum, self.images.evidence_of(spectrum, index, noise.to(lattice.k), lattice))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def _add_gradients(self, optimisers: list[torch.optim.Optimizer]) -> None:
+        if self.team.size == 1:
+            return
+        parameters = [p for o in optimisers for g in o.param_groups for p in g["params"] if p.grad is not None]
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            (summed,) = self.team.add([gradient.to_dense() if gradient.is_sparse else gradient])
+            parameter.grad = summed.to_sparse(1) if gradient.is_sparse else summed
+
+    @torch.no_grad()
+    def _place(self, state: FitState, stage: Stage) -> FitState:
+        """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
+        find = self._finder(state, stage)
+        while state.at < len(state.order):
+            index = state.order[state.at : state.at + SEARCH_CHUNK]
+            mine = self.team.share(torch.arange(len(index)))
+            found = find(index[mine])
+            for whole, part in zip(state.poses, found, strict=True):
+                rows = torch.zeros(len(index), *whole.shape[1:])
+                rows[mine] = part[:, :1].cpu()
+                whole[index] = self.team.add([rows])[0]
+            state = self._keep(replace(state, at=state.at + len(index)), stage)
+        return state
+
+    def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
+        """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
+        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        if stage.poses == "infer":
+            return lambda index: self.parts["poses"](self.batch(index, noise, stage.band))
+        projector = FourierSlice.of_volume(self.map(stage.band) * self.mask, PAD)
+        search = self.searches[state.stage]
+        bound = None if search is None else search.against(projector, state.turn)
+
+        def find(index: Tensor) -> Pose:
+            evidence = self.images.evidence(index, noise, stage.band)
+            if bound is not None:
+                found = bound.best(evidence)
+                rotation, shift = found.rotation[:, :POLISHED], found.shift[:, :POLISHED]
+            else:
+                rotation, shift = (part.to(self.images.device) for part in state.poses.select(index))
+                shift = shift / pixel_size
+            if stage.polish_steps:
+                modes = polish(projector, evidence, rotation, shift, stage.polish_steps).distinct()
+                rotation, shift = modes.rotation, modes.shift
+            return Pose(rotation, shift * pixel_size)
+
+        return find
+
+    # Records
+
+    def _keep(self, state: FitState, stage: Stage) -> FitState:
+        """Show progress after a batch; now and then save it."""
+        done, total = self._work(state, stage)
+        self.session.progress(stage.name, done, total, f"band {stage.band:.0f}")
+        if time.monotonic() - self._seen > SECONDS_BETWEEN_CHECKPOINTS and state.at < len(state.order):
+            self._save(None, state)
+        return state
+
+    def _work(self, state: FitState, stage: Stage) -> tuple[int, int]:
+        """Images of stages of this name that are over, and of all of them."""
+        n = len(self.images)
+
+        def size(s: Stage) -> int:
+            return min(s.images or n, n)
+
+        named = [(i, s) for i, s in enumerate(self.stages) if s.name == stage.name]
+        over = sum(size(s) * len(s.passes) for i, s in named if i < state.stage)
+        return over + state.done * size(stage) + state.at, sum(size(s) * len(s.passes) for _, s in named)
+
+    def _finish(self, state: FitState, stage: Stage, kind: str, speed: float) -> FitState:
+        metrics: dict[str, Any] = {"stage": stage.name, "pass": kind, "epoch": state.done, "band": round(stage.band, 2)}
+        if kind == "train":
+            metrics["loss"] = round(state.loss / state.at, 6)
+            state = replace(state, noise=self._noise(state, stage))
+        metrics |= {"images": state.at, "images_per_s": round(speed, 1)}
+        last = state.done + 1 == len(stage.passes)
+        number, done = (state.stage + 1, 0) if last else (state.stage, state.done + 1)
+        state = replace(state, stage=number, done=done, at=0)
+        self._save(metrics, state)
+        return state
+
+    def _noise(self, state: FitState, stage: Stage) -> Tensor:
+        """Noise power (D/2,) with what the pass left unexplained in the shells inside its band."""
+        lattice = self.cpu_lattice.prefix(stage.band)
+        shell = lattice.shell_mean(state.residual / state.at)
+        noise = state.noise.clone()
+        last = int(stage.band)
+        noise[1 : last + 1] = shell[1 : last + 1].clamp(min=1e-6 * float(shell.max()))
+        return noise
+
+    def _save(self, metrics: dict[str, Any] | None, state: FitState) -> None:
+        weights = {name: part.state_dict() for name, part in self.parts.items()}
+        moments = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        self.session.save(metrics, fit=state, parts=weights, optimisers=moments)
+        self._seen = time.monotonic()
+
+
+def optimiser_of(part: nn.Module) -> torch.optim.Optimizer:
+    """Adam over all parameters of a part; a table's rows move only when their particle is seen."""
+    parameters = list(part.parameters())
+    sparse = any(isinstance(m, nn.Embedding) and m.sparse for m in part.modules())
+    return (torch.optim.SparseAdam if sparse else torch.optim.Adam)(parameters)

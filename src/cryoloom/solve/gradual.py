@@ -1,0 +1,49 @@
+"""The schedule of fits without search: the field is prepared, then everything learns together while the band grows."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from cryoloom.errors import InputError
+from cryoloom.solve.stages import Poses, Stage
+
+
+class GradualSettings(BaseModel, extra="forbid"):
+    """Passes over all images, from a low band to a high one."""
+
+    prepare_passes: int = Field(
+        default=1, ge=0, description="Passes that train the field alone beforehand, at poses that are given or random."
+    )
+    passes: int = Field(default=10, gt=0, description="Passes over all images in which poses and field learn together.")
+    first_band: float = Field(default=8.0, gt=2, description="Band of the first pass, Fourier pixels.")
+    last_band: float = Field(default=16.0, gt=2, description="Band of the last pass, Fourier pixels.")
+    batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Of the networks, by Adam.")
+
+
+def prepare(settings: GradualSettings, poses: Poses, box: int) -> Stage:
+    """The stage that trains the field alone, at `poses` "random" or "stored"."""
+    band = settings.first_band if poses == "random" else settings.last_band
+    return _stage(settings, "prepare", settings.prepare_passes, poses, ("field",), min(band, box / 2 - 1))
+
+
+def together(settings: GradualSettings, train: tuple[str, ...], pose_lr: float, box: int) -> list[Stage]:
+    """The passes in which `train` learn at the poses of the model, and the poses that it ends with.
+
+    Raises InputError for a band that would shrink.
+    """
+    s, full = settings, box / 2 - 1
+    first, last = min(s.first_band, full), min(s.last_band, full)
+    if first > last:
+        raise InputError(
+            f"the band would go from {s.first_band:g} down to {s.last_band:g}: make train.first-band the smaller."
+        )
+    bands = [first + (last - first) * i / max(s.passes - 1, 1) for i in range(s.passes)]
+    stages = [_stage(s, "train", 1, "model", train, band, pose_lr=pose_lr) for band in bands]
+    return [*stages, _stage(s, "poses", 0, "infer", (), last)]
+
+
+def _stage(
+    settings: GradualSettings, name: str, epochs: int, poses: Poses, train: tuple[str, ...], band: float, **more: Any
+) -> Stage:
+    return Stage(name, epochs, poses, train, band, settings.batch_size, settings.learning_rate, **more)

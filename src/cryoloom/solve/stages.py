@@ -1,0 +1,40 @@
+"""What a gradient fit does, in what order: a list of stages, each the same loop with other properties."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cryoloom.model.poses.search import SearchSettings
+
+# random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
+# begins, infer by what the model's own part for poses says; model: what that part says in every batch.
+Poses = Literal["random", "stored", "search", "polish", "infer", "model"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained, on which poses, up to which band, for how long.
+
+    name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
+    names of the model's parts that learn. band: Fourier pixels. images: how many are drawn for the stage, None for all.
+    reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are searched.
+    polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
+    """
+
+    name: str
+    epochs: int
+    poses: Poses
+    train: tuple[str, ...]
+    band: float
+    batch_size: int
+    lr: float
+    pose_lr: float = 0.0
+    images: int | None = None
+    reset: bool = False
+    search: SearchSettings | None = None
+    polish_steps: int = 0
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """What is done with the stage's images, pass by pass."""
+        first = (self.poses,) if self.poses in ("search", "polish", "infer") else ()
+        return (*first, *("train",) * self.epochs)

@@ -1,0 +1,119 @@
+"""Neural systems from the shell: cryodrgn2 finds poses, all go on after a stop and refuse what they cannot use."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from cryoloom.solve.run import Run
+
+from .conftest import correlation, cryoloom, particles_of, poses_of, volume_of
+
+SMALL = ("--field.width", 64, "--field.blocks", 2, "--device", "cpu")
+# A clear molecule in 24 pixels needs neither many rounds nor many images.
+MARCH = (
+    *("--march.rounds", 16, "--march.first-images", 150, "--march.last-images", 250, "--march.march-rate", 2e-3),
+    *("--march.full-passes", 6, "--march.learning-rate", 3e-3, "--search.subdivisions", 2, "--march.last-band", 8),
+)
+GRADUAL = (*SMALL, "--train.passes", 2)
+
+
+@pytest.fixture(scope="module")
+def found(phantom_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of cryodrgn2 from nothing."""
+    run = tmp_path_factory.mktemp("neural") / "run"
+    cryoloom("reconstruct", phantom_set / "particles.star", "--system", "cryodrgn2", "-o", run, *SMALL, *MARCH)
+    return run
+
+
+def evaluated(run: Path, truth: Path) -> dict:
+    cryoloom("evaluate", run, "--truth", truth)
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def test_cryodrgn2_finds_poses_and_a_map(phantom_set: Path, found: Path):
+    result = evaluated(found, phantom_set / "truth")
+    # Random poses lie at 6.6 and 130°.
+    assert result["rotation_error_deg_median"] < 15
+    assert result["shift_error_px_median"] < 0.6
+    assert result["resolution_over_oracle"] < 1.6
+
+
+def test_it_leaves_what_is_promised(found: Path):
+    assert float(volume_of(found).std()) > 0
+    assert len(particles_of(found)) == 400
+    stages = [line["stage"] for line in Run.open(found).metrics()]
+    assert list(dict.fromkeys(stages)) == ["pretrain", "march", "align", "train", "refine", "results"]
+    assert Run.open(found).finished
+    assert not (found / "lock.json").exists()
+
+
+def test_the_map_is_positive(phantom_set: Path, found: Path):
+    volume = volume_of(found)
+    assert float((volume**3).mean()) > 0
+
+
+def test_stopped_it_goes_on_as_if_nothing_had_happened(phantom_set, found, tmp_path, monkeypatch):
+    save, run = Run.save_checkpoint, tmp_path / "run"
+
+    def stop(self: Run, step: int, state: dict) -> None:
+        save(self, step, state)
+        if step == 35:
+            raise KeyboardInterrupt
+
+    arguments = ("reconstruct", phantom_set / "particles.star", "--system", "cryodrgn2", "-o", run, *SMALL, *MARCH)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_checkpoint", stop)
+        cryoloom(*arguments, code=130)
+    cryoloom("resume", run)
+    assert torch.equal(volume_of(run), volume_of(found))
+    assert torch.equal(poses_of(run).rotation, poses_of(found).rotation)
+
+
+def test_known_poses_are_kept_and_refinement_polishes_them(phantom_set: Path, tmp_path: Path):
+    given = ("--poses", phantom_set / "truth" / "particles.star", "--march.full-passes", 6)
+    common = ("reconstruct", phantom_set / "particles.star", "--system", "cryodrgn2", *SMALL, *given)
+    cryoloom(*common, "--march.learning-rate", 3e-3, "-o", tmp_path / "kept")
+    assert torch.allclose(poses_of(tmp_path / "kept").rotation, poses_of(phantom_set / "truth").rotation, atol=1e-5)
+    assert evaluated(tmp_path / "kept", phantom_set / "truth")["resolution_over_oracle"] < 1.3
+
+
+def test_gradient_on_poses_starts_from_a_field(phantom_set: Path, found: Path, tmp_path: Path):
+    common = ("reconstruct", phantom_set / "particles.star", "--system", "pose-gd", *GRADUAL)
+    cryoloom(*common, "--init", found, "--start", "given", "-o", tmp_path / "near")
+    cryoloom(*common, "--init", found, "-o", tmp_path / "far")
+    assert correlation(volume_of(tmp_path / "near"), volume_of(found)) > 0.8
+    near, far = (evaluated(tmp_path / name, phantom_set / "truth") for name in ("near", "far"))
+    assert near["rotation_error_deg_median"] < 20 < far["rotation_error_deg_median"]
+
+
+def test_poses_from_an_encoder(phantom_set: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    cryoloom("reconstruct", phantom_set / "particles.star", "--system", "pose-vae", "-o", run, *GRADUAL)
+    assert torch.isfinite(volume_of(run)).all()
+    assert len(poses_of(run).rotation) == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--system", "cryodrgn2", "--march.first-band", 9, "--march.last-band", 6), "first-band"),
+        (("--system", "cryodrgn2", "--max-shift-angst", 900), "does not fit images"),
+        (("--system", "cryodrgn2", "--field.encoding", "fourier"), "encoding"),
+        (("--system", "pose-gd", "--start", "given"), "no poses are given"),
+        (("--system", "pose-vae", "--poses", "known"), "no poses"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(phantom_set: Path, tmp_path: Path, arguments, said):
+    output = cryoloom("reconstruct", phantom_set / "particles.star", "-o", tmp_path / "run", *arguments, code=2)
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_a_checkpoint_of_another_system_is_refused(phantom_set: Path, finished: Path, found: Path, tmp_path: Path):
+    common = ("reconstruct", phantom_set / "particles.star", "--system", "pose-gd")
+    said = cryoloom(*common, "--init", finished, "-o", tmp_path / "loom", code=2)
+    assert "is a run of loom" in said
+    said = cryoloom(*common, "--init", found, "-o", tmp_path / "wide", code=2)
+    assert "has other settings or another box" in said

@@ -1,0 +1,172 @@
+"""What every field must do. A new one joins `FIELDS` and inherits every test below."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import Complex, Float, jaxtyped
+from torch import Tensor
+
+from cryoloom.model.fields.field import FourierField, half_space, positive_half
+from cryoloom.model.fields.mlp import MLPField, MLPSettings, feature_frequencies
+from cryoloom.physics.fourier import FrequencyLattice, centred_fft3
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import random_rotations
+
+BOX = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    build: Callable[[torch.Generator], FourierField]
+
+
+def mlp(**settings) -> Callable[[torch.Generator], FourierField]:
+    return lambda generator: MLPField(BOX, MLPSettings(width=32, blocks=2, **settings), generator)
+
+
+FIELDS = [Case("mlp-gaussian", mlp()), Case("mlp-geometric", mlp(encoding="geometric"))]
+
+fields = pytest.mark.parametrize("case", FIELDS, ids=lambda case: case.name)
+
+
+@pytest.fixture
+def points(generator) -> Tensor:
+    """Points of two particles, with the origin and some on the plane x = 0 and the line x = y = 0."""
+    points = torch.rand(2, 40, 3, generator=generator) - 0.5
+    points[0, 0] = 0
+    points[:, 1:8, 0] = 0
+    points[:, 4:8, 1] = 0
+    return points
+
+
+@fields
+def test_hermitian_symmetry_is_exact(case, generator, points):
+    field = case.build(generator)
+    there, back = field(points), field(-points)
+    assert torch.equal(there.real, back.real)
+    assert torch.equal(there.imag, -back.imag)
+    assert there[0, 0].imag == 0
+    assert there.abs().min() > 0
+
+
+@fields
+def test_shapes_and_types(case, generator, points):
+    field = case.build(generator)
+
+    @jaxtyped(typechecker=beartype)
+    def checked(p: Float[Tensor, "b p 3"]) -> Complex[Tensor, "b p"]:
+        return field(p)
+
+    assert checked(points).dtype == torch.complex64
+    assert field.domain == "fourier"
+
+
+@fields
+def test_points_can_be_learnt_by_gradient(case, generator, points):
+    field = case.build(generator).double()
+    inside = points.double()[:1, 8:11].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: torch.view_as_real(field(p)), inside, atol=1e-4)
+
+
+@fields
+def test_every_weight_is_reached(case, generator, points):
+    field = case.build(generator)
+    field(points).abs().square().sum().backward()
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in field.parameters())
+
+
+@fields
+def test_a_state_dict_makes_the_same_field(case, generator, points, tmp_path):
+    field = case.build(generator)
+    field.amplitude.copy_(torch.rand(BOX // 2 + 1))
+    other = case.build(torch.Generator().manual_seed(9))
+    torch.save(field.state_dict(), tmp_path / "field.pt")
+    other.load_state_dict(torch.load(tmp_path / "field.pt", weights_only=True))
+    assert torch.equal(field(points), other(points))
+
+
+@fields
+def test_reset_follows_the_generator(case, generator, points):
+    field = case.build(generator)
+    before = field(points)
+    field.reset(torch.Generator().manual_seed(4))
+    first = field(points)
+    field.reset(torch.Generator().manual_seed(4))
+    assert torch.equal(first, field(points))
+    assert not torch.allclose(first, before)
+
+
+@fields
+def test_the_map_holds_the_field_on_whole_frequencies(case, generator):
+    field = case.build(generator)
+    spectrum = centred_fft3(field.volume())
+    k = half_space(BOX, BOX / 2)
+    x, y, z = (k.long() + BOX // 2).unbind(-1)
+    assert torch.allclose(spectrum[z, y, x], field((k / BOX)[None])[0], atol=1e-4)
+
+
+@fields
+def test_a_band_limits_the_map(case, generator):
+    spectrum = centred_fft3(case.build(generator).volume(band=4))
+    radius = (torch.stack(torch.meshgrid(*[torch.arange(BOX) - BOX // 2] * 3, indexing="ij")) ** 2).sum(0)
+    assert spectrum[radius > 16].abs().max() < 1e-4
+    assert spectrum[radius <= 16].abs().min() > 1e-6
+
+
+@fields
+def test_slices_are_its_values_on_planes(case, generator):
+    field = case.build(generator)
+    rotations = random_rotations(6, generator).view(2, 3, 3, 3)
+    lattice = FrequencyLattice.of_box(BOX).prefix(5)
+    slices = field.slices(rotations, lattice.k)
+    k = torch.cat([lattice.k, torch.zeros(len(lattice), 1)], 1)
+    by_hand = field((k @ rotations[1, 2])[None] / BOX)[0]
+    assert torch.allclose(slices[1, 2], by_hand, atol=1e-5)
+
+
+class Analytic(FourierField):
+    """Two Gaussian blobs off centre, whose transform is known."""
+
+    def __init__(self, box: int):
+        super().__init__(box)
+        self.width = torch.nn.Parameter(torch.tensor(2.0))
+        self.centres = torch.tensor([[3.0, -2.0, 1.0], [-4.0, 1.0, 2.0]])
+
+    def reset(self, generator: torch.Generator) -> None:
+        raise NotImplementedError
+
+    def forward(self, points: Tensor, z: Tensor | None = None) -> Tensor:
+        fall = torch.exp(-2 * torch.pi**2 * self.width**2 * points.square().sum(-1))
+        phases = -2 * torch.pi * points @ self.centres.T
+        return (torch.polar(fall[..., None].expand_as(phases), phases) * torch.tensor([1.0, 0.5])).sum(-1)
+
+
+def test_the_map_of_a_field_renders_its_slices(generator):
+    field, lattice = Analytic(32), FrequencyLattice.of_box(32).prefix(12)
+    rotations = random_rotations(5, generator)
+    rendered = FourierSlice.of_volume(field.volume()).project(rotations, lattice)
+    direct = field.slices(rotations[:, None], lattice.k)[:, 0]
+    assert float(((rendered - direct).norm() / direct.norm()).detach()) < 0.02
+
+
+def test_the_network_sees_the_positive_half_only(points):
+    half, sign = positive_half(points)
+    assert (half[..., 0] >= 0).all()
+    on_plane = half[..., 0] == 0
+    assert (half[..., 1][on_plane] >= 0).all()
+    assert torch.equal(sign == 0, (points == 0).all(-1))
+    assert torch.equal(half * sign[..., None], points)
+
+
+def test_features_reach_as_far_as_their_sigma(generator):
+    narrow = feature_frequencies(MLPSettings(feature_sigma=0.5), 64, generator)
+    assert narrow.shape == (96, 3)
+    assert float(narrow.std()) == pytest.approx(16, rel=0.2)
+    axes = feature_frequencies(MLPSettings(encoding="geometric"), 64, generator)
+    assert axes.shape == (96, 3)
+    assert ((axes != 0).sum(1) == 1).all()
+    assert float(axes.max()) == pytest.approx(32)

@@ -1,0 +1,41 @@
+"""The data term is the sum of squares that it stands for."""
+
+import torch
+
+from cryoloom.model.objective import least_misfit
+from cryoloom.physics.fourier import shift_phases
+
+
+def by_hand(planted, slices, shift):
+    """Σ |C · phase · F − y|² / σ² without the origin, (B, K)."""
+    phases = shift_phases(planted.lattice.k, shift, planted.lattice.box)
+    model = planted.ctf[:, None] * phases * slices
+    return (((model - planted.spectrum[:, None]).abs() ** 2) / planted.noise)[..., 1:].sum(-1)
+
+
+def hypotheses(planted, generator):
+    slices = planted.projector.project(planted.rotation, planted.lattice)[:, None]
+    wrong = slices.roll(1, 0)
+    shift = torch.stack([torch.zeros_like(planted.shift), planted.shift], 1)
+    return torch.cat([wrong, slices], 1), shift
+
+
+def test_least_squares_over_hypotheses(plant, generator):
+    planted = plant(5, snr=1.0)
+    slices, shift = hypotheses(planted, generator)
+    expected = by_hand(planted, slices, shift)
+    found = least_misfit(slices, shift, planted.evidence)
+    assert torch.allclose(found.total, expected.min(1).values, rtol=1e-4)
+    assert torch.equal(found.best, expected.argmin(1))
+    assert torch.allclose(found.by_coefficient.sum(1), found.total, rtol=1e-4)
+    assert (found.by_coefficient[:, 0] == 0).all()
+
+
+def test_gradients_of_slices_and_shifts(plant, generator):
+    planted = plant(3, snr=1.0)
+    slices, shift = hypotheses(planted, generator)
+    slices.requires_grad_(), shift.requires_grad_()
+    found = torch.autograd.grad(least_misfit(slices, shift, planted.evidence).total.sum(), (slices, shift))
+    wanted = torch.autograd.grad(by_hand(planted, slices, shift).min(1).values.sum(), (slices, shift))
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
