@@ -27,8 +27,8 @@ def molecule_mask(volume: Tensor, band: float, limit: Tensor, grow: float = 3.0,
 
     The map low-passed to `band` is thresholded where it stands out from the solvent, upwards or downwards (Otsu's
     threshold of its magnitude): the sign is not known yet, and may differ within a map. Connected regions of a
-    twentieth of the largest or more (a domain on a linker, not specks of noise) are dilated by `grow` voxels and given a
-    soft edge of `edge` voxels. Falls back to `limit` where nothing stands out.
+    twentieth of the largest or more (a domain on a linker, not specks of noise) are dilated by `grow` voxels and given
+    a soft edge of `edge` voxels. Falls back to `limit` where nothing stands out.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.filters import threshold_otsu
