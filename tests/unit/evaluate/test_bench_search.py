@@ -8,7 +8,8 @@ import torch
 
 from cryoloom.evaluate.bench.cryodrgn2 import high_over_low, particle_errors, shell_power
 from cryoloom.evaluate.bench.curves import power_picture, share_below
-from cryoloom.evaluate.bench.peers import VS_CRYODRGN, epoch_seconds
+from cryoloom.evaluate.bench.measure import Workbench
+from cryoloom.evaluate.bench.peers import VS_CRYODRGN, Peer, epoch_seconds
 from cryoloom.evaluate.bench.pose_search import (
     BaseCost,
     Problem,
@@ -21,7 +22,7 @@ from cryoloom.evaluate.bench.pose_search import (
     squared_error,
     whole_search,
 )
-from cryoloom.evaluate.bench.tables import Order, measure_table, tables
+from cryoloom.evaluate.bench.tables import Notebook, Order, measure_table, tables
 from cryoloom.model.poses.search import SearchSettings
 from cryoloom.physics.project import FourierSlice
 from cryoloom.simulate.particles import simulate_particles
@@ -112,6 +113,20 @@ def test_without_the_peer_its_table_says_how_to_get_it(tmp_path):
     order = Order(VS_CRYODRGN, "quick", tmp_path, tmp_path, tmp_path, tmp_path, "x", sizes=sizes)
     result = measure_table(order, lambda: "abc", lambda _: None)
     assert all("pip install cryodrgn==4.3.1" in part.skipped for part in result.parts)
+
+
+def test_the_peer_is_run_where_its_command_lies_and_shown_without_its_place(tmp_path):
+    script = tmp_path / "elsewhere/cryodrgn"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nmkdir -p train_nn\necho cryoDRGN 9.8.7\necho Epoch: 2 Finished in 0:00:04.0\n")
+    script.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    bench = Workbench(tmp_path / "work", tmp_path, "abc")
+    book = Notebook(bench, VS_CRYODRGN.scales["quick"].__class__(cryodrgn=str(script)), tmp_path, lambda _: None)
+    peer = Peer(book)
+    assert peer.name == "cryodrgn 9.8.7"
+    assert peer.epochs("train_nn", "x.mrcs", "-n", 2) == {2: 4.0}
+    assert bench.commands == ["cryodrgn train_nn x.mrcs -o train_nn -n 2"]
 
 
 def test_power_by_shell_tells_what_lies_high():

@@ -52,7 +52,7 @@ def epoch_seconds(log: str) -> dict[int, float]:
 
 def search_pass(book: Notebook) -> None:
     """One search pass over the same particles: `abinit_homo_old`, `abinit --zdim 0`, and ours."""
-    peer, s = _Peer(book), book.sizes
+    peer, s = Peer(book), book.sizes
     folder = _spike(book)
     problem = problem_of(folder / "particles.star", folder / "truth", torch.device("cpu"))
     search = search_of(problem, _SEARCH, _EXTENT_PX)
@@ -61,15 +61,15 @@ def search_pass(book: Notebook) -> None:
     what, of = f"One search pass, {s.particles:,} images, box {s.box}", f"{s.particles:,}"
     book.row(f"{what}: cryoloom", ours, "s")
     same = f"--ctf data/ctf.pkl --t-extent {_EXTENT_PX:g} --t-ngrid 7 --seed 0"
-    first = folder.parent / "first.pkl"
-    first.write_bytes(pickle.dumps(np.arange(s.searched_old)))
+    _write_first(folder.parent / "old.pkl", s.searched_old)
+    _write_first(folder.parent / "new.pkl", s.searched_new)
     # Epoch 2 trains at the poses of epoch 1: what epoch 1 takes longer is the search.
-    once = "--ind first.pkl --pretrain 1 -n 2 --ps-freq 5 --l-ramp-epochs 0"
+    once = "--ind old.pkl --pretrain 1 -n 2 --ps-freq 5 --l-ramp-epochs 0"
     epochs = peer.epochs("abinit_homo_old", "data/particles.mrcs", *same.split(), *once.split())
     old = (epochs[1] - epochs[2]) / s.searched_old * s.particles
     book.row(f"{what}: {peer.name} abinit_homo_old, from {s.searched_old}", old, "s")
     book.row(f"{what}: abinit_homo_old / cryoloom", old / ours, "×", must=50, aim=200, better="higher")
-    once = f"--zdim 0 --ind {s.searched_new} --n-imgs-pretrain 0 --epochs-pose-search 1 --epochs-sgd 0 --no-analysis"
+    once = "--zdim 0 --ind new.pkl --n-imgs-pretrain 0 --epochs-pose-search 1 --epochs-sgd 0 --no-analysis"
     epochs = peer.epochs("abinit", "data/particles.mrcs", *same.split(), *once.split())
     new = epochs[1] / s.searched_new * s.particles
     book.row(f"{what}: {peer.name} abinit --zdim 0, from {s.searched_new}", new, "s")
@@ -86,9 +86,9 @@ def search_pass(book: Notebook) -> None:
 
 def field_training(book: Notebook) -> None:
     """Images a second of training a positional MLP of 3 × 256 at known poses: `train_nn`, and ours."""
-    peer, s = _Peer(book), book.sizes
+    peer, s = Peer(book), book.sizes
     _spike(book)
-    (book.bench.folder / "trained.pkl").write_bytes(pickle.dumps(np.arange(s.trained)))
+    _write_first(book.bench.folder / "trained.pkl", s.trained)
     model = "--layers 3 --dim 256 --pe-type gaussian --domain hartley"
     options = f"--poses data/pose.pkl --ctf data/ctf.pkl --ind trained.pkl -n 2 {model} --seed 0"
     # The first epoch has everything in it that happens only once.
@@ -114,7 +114,12 @@ def _our_speed(book: Notebook) -> float:
     return median(speeds)
 
 
-class _Peer:
+def _write_first(path: Path, n: int) -> None:
+    """cryoDRGN's list of the first `n` particles."""
+    path.write_bytes(pickle.dumps(np.arange(n)))
+
+
+class Peer:
     """cryoDRGN's command: where it is, its name with its version, and what its commands take."""
 
     def __init__(self, book: Notebook):
@@ -122,7 +127,7 @@ class _Peer:
         said = subprocess.run([self.command, "--version"], capture_output=True, text=True, check=False)
         version = re.search(r"\d+\.\d+\.\d+\S*", said.stdout + said.stderr)
         if version is None:
-            raise Skip(f"{book.sizes.cryodrgn} --version tells no version")
+            raise Skip("cryodrgn --version tells no version")
         self.name = f"cryodrgn {version[0]}"
 
     def epochs(self, what: str, particles: str, *options: object) -> dict[int, float]:
@@ -135,7 +140,7 @@ class _Peer:
 
 
 def _find(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)
+    beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
         raise Skip(

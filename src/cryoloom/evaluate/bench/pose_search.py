@@ -205,11 +205,11 @@ def _against(problem: Problem, search: PoseSearch) -> SearchPass:
     return search.against(FourierSlice.of_volume(problem.volume), turn)
 
 
-_PAPER_GRID = SearchSettings(angle_step=15, shift_points=14, candidates=8, subdivisions=4, first_band=12)
+PAPER_GRID = SearchSettings(angle_step=15, shift_points=14, candidates=8, subdivisions=4, first_band=12)
 # All end at 0.94°; the paper's 30° grid has shifts twice as coarse.
 _COARSE = SearchSettings(angle_step=30, shift_points=7, candidates=8, subdivisions=5, first_band=12)
 _FINE = SearchSettings(angle_step=7.5, shift_points=14, candidates=8, subdivisions=3, first_band=12)
-_EXTENT_PX = 10.0
+EXTENT_PX = 10.0
 
 
 def table1(book: Notebook) -> None:
@@ -218,13 +218,13 @@ def table1(book: Notebook) -> None:
     warm = problem.index[: min(16, len(problem.index))]
     errors: dict[str, NDArray] = {}
     for settings, grid, goals in (
-        (_PAPER_GRID, "15° grid, 1.4 px", ({"must": 30, "aim": 10}, {"must": 0.004})),
+        (PAPER_GRID, "15° grid, 1.4 px", ({"must": 30, "aim": 10}, {"must": 0.004})),
         (_COARSE, "30° grid, 2.9 px", ({}, {})),
         (_FINE, "7.5° grid, 1.4 px", ({}, {})),
     ):
-        search = search_of(problem, settings, _EXTENT_PX)
+        search = search_of(problem, settings, EXTENT_PX)
         whole_search(problem, search, warm)
-        repeats = book.sizes.repeats if settings is _PAPER_GRID else 1
+        repeats = book.sizes.repeats if settings is PAPER_GRID else 1
         found: list[Tensor] = []
         taken = seconds_of(lambda s=search, f=found: f.append(whole_search(problem, s)), problem.images.device, repeats)
         error = squared_error(found[-1], problem.rotation)
@@ -234,12 +234,12 @@ def table1(book: Notebook) -> None:
         book.row(f"{what}: median {_ERROR}", float(error.median()))
         errors[grid] = error.numpy()
     _published(book)
-    _base_grid(book, problem, search_of(problem, _PAPER_GRID, _EXTENT_PX))
-    _picture(book, problem, search_of(problem, _PAPER_GRID, _EXTENT_PX), errors["30° grid, 2.9 px"])
+    _base_grid(book, problem, search_of(problem, PAPER_GRID, EXTENT_PX))
+    _picture(book, problem, search_of(problem, PAPER_GRID, EXTENT_PX), errors["30° grid, 2.9 px"])
     s = book.sizes
     book.notes.append(
         f"{s.particles:,} images of box 80, 4 Å a pixel, SNR 0.1, CTF of 0.8 to 2 µm, shifts within ±8 px; searched "
-        f"within ±{_EXTENT_PX:g} px, bands 12 to 40, 8 rotations kept. A whole search reads the images from disk, "
+        f"within ±{EXTENT_PX:g} px, bands 12 to 40, 8 rotations kept. A whole search reads the images from disk, "
         f"renders the templates and ends at 0.94°; {torch.get_num_threads()} threads; median of {s.repeats}. The map "
         "is the true one, scaled to the images by least squares, and the noise is what is left at the true poses."
     )
