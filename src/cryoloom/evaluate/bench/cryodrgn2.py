@@ -148,8 +148,7 @@ def spike(book: Notebook) -> None:
     if not outcomes:
         raise CommandError("no seed gave a map; see the logs")
     _spike_rows(book, [o for _, o in outcomes])
-    best = min(outcomes, key=lambda pair: pair[1].median)[0]
-    _spike_pictures(book, best)
+    _spike_pictures(book, next((seed for seed, o in outcomes if o.median <= _FOUND), outcomes[0][0]))
     book.notes.append(
         f"SNR 0.1, CTF of 0.8 to 2 µm, {s.spike_pixel:g} Å a pixel, shifts within ±3 px. A seed is that of the data "
         f"and that of the search. Success: median ≤ {_FOUND:g}. The mean counts every particle that sits on a "
@@ -216,8 +215,9 @@ def _spike_pictures(book: Notebook, seed: int) -> None:
     except CommandError as error:
         book.notes.append(f"Not shown without the treatment of copies: {str(error).rpartition(' (')[0]}.")
         return
-    book.row("Spike, loom without the treatment of copies: particles elsewhere", _elsewhere(book, seed, "without"))
-    book.row("Spike, loom: particles elsewhere", _elsewhere(book, seed))
+    what = f"Spike, seed {seed}: share of particles elsewhere"
+    book.row(f"{what}, copies left alone", _elsewhere(book, seed, "without"))
+    book.row(f"{what}, copies told apart", _elsewhere(book, seed))
     runs = {"copies left alone": "without", "copies told apart": "loom"}
     errors = {title: particle_errors(folder / run, folder / "data/truth") for title, run in runs.items()}
     share_below(book.images / "spike_pose_errors.png", errors, _ERROR)
@@ -303,7 +303,7 @@ _PAPER = Sizes(
     fig4_particles=50_000,
     device="cuda",
 )
-_QUICK = Sizes(400, 32, 8.0, 400, 32, 8.0, seeds=2, fig4_particles=400)
+_QUICK = Sizes(400, 32, 8.0, 400, 32, 8.0, seeds=1, fig4_particles=400)
 
 TABLE2 = Table(
     name="cryodrgn2-table2",
