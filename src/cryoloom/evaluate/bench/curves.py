@@ -17,14 +17,14 @@ _LEAST = 1e-6
 def share_below(path: Path, errors: dict[str, NDArray], name: str) -> Path:
     """One curve an entry of `errors` (N,): the share of particles whose error, called `name`, is below x."""
     plt = pyplot()
-    figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
     colours = plt.get_cmap(_COLOURS)(np.linspace(0.08, 0.92, len(errors)))
     for (label, values), colour in zip(errors.items(), colours, strict=True):
         x = np.maximum(np.sort(values), _LEAST)
         axis.step(x, np.arange(1, len(x) + 1) / len(x), where="post", label=label, color=colour)
     axis.set(xscale="log", xlabel=name, ylabel="share of particles below", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, frameon=False, loc="upper left")
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _save(plt, figure, path)
 
 
