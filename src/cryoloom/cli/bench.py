@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -36,7 +36,7 @@ def bench(
     Parameters
     ----------
     table
-        Which table: main-job.
+        Which table: main-job, cryodrgn2-table1, cryodrgn2-table2, cryodrgn2-fig4 or vs-cryodrgn.
     scale
         mini fits two cores; paper is the size of the publication.
     output
@@ -62,7 +62,7 @@ def run_bench(
     again: bool,
     work: Path,
     data: Path,
-    changes: dict[str, int] | None = None,
+    changes: dict[str, Any] | None = None,
 ) -> None:
     """As `bench`; changes: settings of the scale by name. Raises InputError for an unknown table, scale or part."""
     found = find_table(table)

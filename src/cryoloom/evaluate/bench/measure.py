@@ -112,11 +112,15 @@ class Workbench:
 
     def cryoloom(self, name: str, *arguments: object) -> Measured:
         """Measure `cryoloom ARGUMENTS`, which make `name` (a file or folder in this folder). Raises CommandError."""
+        return self.program(name, cryoloom_command(), "cryoloom", *arguments)
+
+    def program(self, name: str, command: list[str], called: str, *arguments: object) -> Measured:
+        """As `cryoloom`, for any `command`; the page shows it as `called`."""
         words = [str(argument) for argument in arguments]
-        shown = " ".join(["cryoloom", *words]).replace(str(self.data), "DATA")
+        shown = " ".join([called, *words]).replace(str(self.data), "DATA")
         self.commands.append(shown)
         key = {"commit": self.commit, "command": shown}
-        record = self.folder / f"{name.replace('/', '.')}.measured.json"
+        record = self._record(name)
         if record.is_file():
             old = json.loads(record.read_text())
             # Changed files go by one name whatever is in them: what they gave is not taken over.
@@ -126,9 +130,16 @@ class Workbench:
         record.unlink(missing_ok=True)
         self._remove(name)
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        found = measure([*cryoloom_command(), *words], self.folder, self.folder / "logs" / f"{record.stem}.txt")
+        found = measure([*command, *words], self.folder, self.log(name))
         record.write_text(json.dumps({"key": key, "measured": asdict(found)}))
         return found
+
+    def log(self, name: str) -> Path:
+        """What the command that made `name` said."""
+        return self.folder / "logs" / f"{self._record(name).stem}.txt"
+
+    def _record(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '.')}.measured.json"
 
     def forget(self, prefix: str) -> None:
         """Remove the measurements of everything whose name begins with `prefix`."""

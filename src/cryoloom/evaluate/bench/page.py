@@ -32,13 +32,16 @@ def _section(result: BenchResult, images: Path) -> str:
     if known:
         lines += [known.about, ""]
     if result.rows:
-        lines += ["| what | value | must | aim | |", "|---|--:|--:|--:|:-:|"]
-        lines += [_line(row) for row in result.rows]
-        lines.append("")
+        lines += [*table_of_rows(result.rows), ""]
     lines += _origin(result)
     for part in result.parts:
         lines += _part(part, images)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def table_of_rows(rows: list[Row]) -> list[str]:
+    """Lines of the Markdown table of rows."""
+    return ["| what | value | must | aim | |", "|---|--:|--:|--:|:-:|", *map(_line, rows)]
 
 
 def _line(row: Row) -> str:

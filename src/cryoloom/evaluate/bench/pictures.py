@@ -74,7 +74,7 @@ def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int |
     maps: files by title. crop: share of the box that is shown. voxels: how many the surfaces enclose; by default what
     Otsu's level encloses in the last map. Raises InputError without matplotlib.
     """
-    plt = _pyplot()
+    plt = pyplot()
     volumes = {title: _cropped(read_volume(file)[0].numpy(), crop) for title, file in maps.items()}
     last = list(volumes.values())[-1]
     voxels = voxels or int((last > surface_level(last)).sum())
@@ -120,7 +120,8 @@ def _show(axis: Any, picture: NDArray) -> None:
         spine.set_visible(False)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib.pyplot that draws into files. Raises InputError without matplotlib."""
     try:
         import matplotlib
     except ImportError as error:

@@ -49,7 +49,8 @@ Part = Callable[[Notebook], None]
 class Table:
     """A table of numbers: title, what it is about, its parts in order, and the settings of each scale.
 
-    A quick scale tries the benchmark itself: its result is no result and stays off the page.
+    A scale may name its own device. A quick scale tries the benchmark itself: its result is no result and stays off
+    the page.
     """
 
     name: str
@@ -62,9 +63,12 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
+    from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
+    from cryoloom.evaluate.bench.peers import VS_CRYODRGN
+    from cryoloom.evaluate.bench.pose_search import TABLE1
 
-    return {table.name: table for table in (MAIN_JOB,)}
+    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, VS_CRYODRGN)}
 
 
 def find_table(name: str) -> Table:
@@ -104,7 +108,8 @@ def measure_table(order: Order, code: Callable[[], str], say: Callable[[str], No
     _check(order)
     path = result_path(order.output, table.name, scale)
     result = read_result(path) if path.exists() else BenchResult(table.name, scale, {}, "")
-    result = replace(result, machine=machine(table.device), command=order.command)
+    device = getattr(order.sizes or table.scales[scale], "device", table.device)
+    result = replace(result, machine=machine(device), command=order.command)
     done = {part.name: part.commit for part in result.parts if not part.skipped and not part.commit.endswith("+")}
     for name, part in table.parts.items():
         if order.only and name not in order.only:

@@ -1,0 +1,53 @@
+"""Curves for the pages: how errors are distributed, and how the power of maps falls with frequency."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoloom.data.files import replacing
+from cryoloom.evaluate.bench.pictures import pyplot
+
+_COLOURS = "turbo"
+# Below this nothing is to be told apart, and a logarithm needs a floor.
+_LEAST = 1e-6
+
+
+def share_below(path: Path, errors: dict[str, NDArray], name: str) -> Path:
+    """One curve an entry of `errors` (N,): the share of particles whose error, called `name`, is below x."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+    colours = plt.get_cmap(_COLOURS)(np.linspace(0.08, 0.92, len(errors)))
+    for (label, values), colour in zip(errors.items(), colours, strict=True):
+        x = np.maximum(np.sort(values), _LEAST)
+        axis.step(x, np.arange(1, len(x) + 1) / len(x), where="post", label=label, color=colour)
+    axis.set(xscale="log", xlabel=name, ylabel="share of particles below", ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return _save(plt, figure, path)
+
+
+def power_picture(path: Path, slices: dict[str, NDArray], spectra: dict[str, NDArray], pixel_size: float) -> Path:
+    """Power of central slices (D, D) on a log scale, all on one, and the mean power of shells (D/2,) of each map."""
+    plt = pyplot()
+    figure, axes = plt.subplots(1, len(slices) + 1, figsize=(2.4 * len(slices) + 4.2, 2.9), layout="constrained")
+    shown = {label: np.log10(np.maximum(power, 1e-30)) for label, power in slices.items()}
+    top = max(float(values.max()) for values in shown.values())
+    for axis, (label, values) in zip(axes, shown.items(), strict=False):
+        axis.imshow(values, cmap="magma", vmin=top - 8, vmax=top, origin="lower")
+        axis.set(title=label, xticks=[], yticks=[])
+    for label, power in spectra.items():
+        shells = np.arange(1, len(power))
+        box = 2 * len(power)
+        axes[-1].semilogy(shells / (box * pixel_size), np.maximum(power[1:], 1e-30), label=label)
+    axes[-1].set(xlabel="frequency, 1/Å", ylabel="mean |V(k)|²")
+    axes[-1].legend(fontsize=8, frameon=False)
+    return _save(plt, figure, path)
+
+
+def _save(plt: Any, figure: Any, path: Path) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return path
