@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from cryoloom.data.mrc import write_volume
 from cryoloom.model.batch import Batch
 from cryoloom.model.fields.field import FourierField
 from cryoloom.model.objective import least_misfit
@@ -145,6 +146,7 @@ class Fit:
         if state.done == 0:
             order = torch.randperm(len(self.images), generator=g)[: stage.images]
             if stage.reset:
+                self._write_map("before_reset")
                 self._reset(g)
         turn = random_rotations(1, g)[0]
         order = order[torch.randperm(len(order), generator=g)] if kind == "train" else order.sort().values
@@ -154,6 +156,13 @@ class Fit:
     def _reset(self, generator: torch.Generator) -> None:
         self.field.reset(generator)
         self.optimisers = {name: optimiser_of(part) for name, part in self.parts.items()}
+
+    @torch.no_grad()
+    def _write_map(self, name: str) -> None:
+        """The field's whole map into volumes/: what a reset changes shows beyond the band that was trained."""
+        volume = self.map()
+        if self.team.leads:
+            write_volume(self.session.run.path / "volumes" / f"{name}.mrc", volume, self.images.pixel_size)
 
     def _train(self, state: FitState, stage: Stage) -> FitState:
         for name, part in self.parts.items():
@@ -284,6 +293,8 @@ class Fit:
             state = replace(state, noise=self._noise(state, stage))
         metrics |= {"images": state.at, "images_per_s": round(speed, 1)}
         last = state.done + 1 == len(stage.passes)
+        if stage.reset and last:
+            self._write_map("after_reset")
         number, done = (state.stage + 1, 0) if last else (state.stage, state.done + 1)
         state = replace(state, stage=number, done=done, at=0)
         self._save(metrics, state)

@@ -29,7 +29,7 @@ from cryoloom.model.poses.templates import Templates, chunks
 from cryoloom.physics.fourier import shift_phases
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, point_group, random_rotations
-from cryoloom.solve.em.images import WorkingImages
+from cryoloom.solve.images import WorkingImages
 
 _ERROR = "‖R−R̂‖²_F"
 _SCORES_OF_PLAIN_PRODUCT = 20_000_000
