@@ -45,10 +45,8 @@ def march(settings: MarchSettings, search: SearchSettings, box: int) -> list[Sta
         part = i / max(s.rounds - 1, 1)
         band = first + (last - first) * part
         images = round(s.first_images * (s.last_images / s.first_images) ** part)
-        stages.append(
-            Stage("march", s.reuse, "search", band=band, images=images, search=at_band(search, band), **train)
-        )
-    stages.append(Stage("align", 0, "search", band=last, search=at_band(search, last), **train))
+        stages.append(Stage("march", s.reuse, "search", band=band, images=images, search=search.at_band(band), **train))
+    stages.append(Stage("align", 0, "search", band=last, search=search.at_band(last), **train))
     return stages + full_band(s, search, box)
 
 
@@ -78,12 +76,3 @@ def _training(settings: MarchSettings, name: str, epochs: int, box: int, **more:
     size = max(1, settings.batch_size // 2)
     given = {"poses": "stored", "lr": settings.learning_rate, **more}
     return Stage(name, epochs, train=("field",), band=box / 2 - 1, batch_size=size, **given)
-
-
-def at_band(search: SearchSettings, band: float) -> SearchSettings:
-    """The search for a map that ends at `band`: no level beyond it, no angle finer than it can tell."""
-    levels, step = 0, search.angle_step
-    while step > 57.3 / band / 2 and levels < search.subdivisions:
-        levels, step = levels + 1, step / 2
-    first = min(search.first_band, max(6.0, 0.6 * band))
-    return search.model_copy(update={"first_band": min(first, band), "last_band": band, "subdivisions": levels})

@@ -7,13 +7,14 @@ from pydantic import BaseModel, Field
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
-from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings
+from cryoloom.solve.em.abinitio import AbInitioSettings
 from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
 from cryoloom.solve.em.known import start_from_poses
+from cryoloom.solve.em.march import EMMarchSettings
 from cryoloom.solve.em.postprocess import postprocess
 from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
-from cryoloom.solve.em.stages import run_ab_initio, run_refinement
+from cryoloom.solve.em.stages import from_nothing, run_refinement
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress, Session
@@ -34,6 +35,7 @@ class LoomSettings(BaseModel, extra="forbid"):
         description="Molecule in the images: white (RELION), black (as recorded), or judged by the map and reported.",
     )
     ab_initio: AbInitioSettings = AbInitioSettings()
+    march: EMMarchSettings = EMMarchSettings()
     refinement: RefineSettings = RefineSettings()
 
 
@@ -56,10 +58,7 @@ def reconstruct(
     if saved is not None:
         state = saved
     elif poses is None:
-        coarse = images.coarse(settings.ab_initio.last_band)
-        scale = coarse.box / images.box
-        search = AbInitio(coarse, settings.ab_initio, group, shift_px * scale, radius_px * scale, team)
-        found = run_ab_initio(search, session)
+        found = from_nothing(images, settings.ab_initio, settings.march, group, shift_px, radius_px, session)
         state = refinement.start(found.volume, found.noise, found.band)
     else:
         state = start_from_poses(refinement, poses)

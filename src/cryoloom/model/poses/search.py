@@ -6,6 +6,7 @@ The shifts of a grid are few functions of frequency mixed (`ShiftBasis`): one pr
 that mixes them, and the largest over shifts; the second term knows no shift and is taken off afterwards.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit
 
 SLICE_VALUES_PER_CHUNK = 2_000_000
+# Below it every molecule is a ball, and a 15° grid tells all that there is.
+LEAST_BAND = 6.0
 # With fewer shifts along an axis the half extents of the finer levels cannot mend what the first grid got wrong.
 _LEAST_SHIFTS = 4
 
@@ -42,6 +45,14 @@ class SearchSettings(BaseModel, extra="forbid"):
     hypotheses: int | None = Field(
         default=None, gt=0, description="Rotations handed on by the last level; else as many as candidates."
     )
+
+    def at_band(self, band: float) -> "SearchSettings":
+        """The search for a map that ends at `band`: no level beyond it, no angle finer than it can tell."""
+        levels, step = 0, self.angle_step
+        while step > 0.5 * math.degrees(1 / band) and levels < self.subdivisions:
+            levels, step = levels + 1, step / 2
+        first = min(self.first_band, max(LEAST_BAND, 0.6 * band), band)
+        return self.model_copy(update={"first_band": first, "last_band": band, "subdivisions": levels})
 
 
 class Candidates(NamedTuple):

@@ -1,15 +1,18 @@
 """Ab initio by stochastic expectation-maximisation: from random orientations to a low-resolution map."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
+from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.shifts import shift_disc, shift_log_prior, shift_step
-from cryoloom.model.poses.templates import PosteriorSums, Templates, posterior_sums
-from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
+from cryoloom.model.poses.templates import Templates, posterior_sums
+from cryoloom.physics.fourier import FrequencyLattice, crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
 from cryoloom.solve.em.masks import soft_sphere
@@ -60,6 +63,22 @@ class AbInitioState:
     peaks: tuple[float, ...]
 
 
+class Told(NamedTuple):
+    """What images say in an iteration, summed over them.
+
+    residual: (P,) expected |y − C T|² / σ². log_evidence: (2,) sum and sum of squares of log p(y), up to a constant of
+    the grid. peak: of the largest posteriors.
+    """
+
+    residual: Tensor
+    log_evidence: Tensor
+    peak: Tensor
+
+
+# Assigns images, adds them into the sums of a map, and says how well they fit.
+Expectation = Callable[[Evidence, SliceSums], Told]
+
+
 class AbInitio:
     """One stochastic EM search over a set of images."""
 
@@ -101,30 +120,37 @@ class AbInitio:
 
     def step(self, state: AbInitioState, generator: torch.Generator) -> AbInitioState:
         """One iteration: assign a mini-batch softly to a randomly turned grid, update sums, noise, band and volume."""
-        s = self.settings
         index = self.draw(generator)
         turn = random_rotations(1, generator)[0]
         lattice = self.images.lattice.prefix(state.band)
-        grid = RotationGrid.with_spacing(s.angle_step).rotations() @ turn
+        expect = self._expectation(state, FourierSlice.of_volume(state.volume, PAD, self.last_band), turn)
+        found, halves = [], []
+        for part, old in zip((index[::2], index[1::2]), state.halves, strict=True):
+            new = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
+            told = expect(self.images.evidence(self.team.share(part), state.noise, state.band), new)
+            found.append(Told(*self.team.add(told)))
+            halves.append(old.scaled(self.settings.momentum) + new.all_reduced(self.team))
+        told = Told(*(a + b for a, b in zip(*found, strict=True)))
+        noise = self._noise(state, lattice, told.residual / len(index))
+        return self._maximise(replace(state, noise=noise), (halves[0], halves[1]), told, len(index))
+
+    def _expectation(self, state: AbInitioState, projector: FourierSlice, turn: Tensor) -> Expectation:
+        """All orientations of a grid, all shifts, each image softly: templates are rendered once for the iteration."""
+        grid = RotationGrid.with_spacing(self.settings.angle_step).rotations() @ turn
         grid = grid[asymmetric_unit(grid, self.group)].to(self.images.device)
-        projector = FourierSlice.of_volume(state.volume, PAD, self.last_band)
-        templates = Templates.render(projector, grid, lattice)
+        templates = Templates.render(projector, grid, self.images.lattice.prefix(state.band))
         shifts = shift_disc(self.shift_px, min(shift_step(self.images.box, state.band), self.shift_px))
         shifts = shifts.to(self.images.device)
         log_prior = shift_log_prior(shifts, self.shift_px)
-        found, halves = [], []
-        power = torch.zeros(len(lattice), device=self.images.device)
-        for part, old in zip((index[::2], index[1::2]), state.halves, strict=True):
-            evidence = self.images.evidence(self.team.share(part), state.noise, state.band)
-            sums = posterior_sums(templates, evidence, shifts, log_prior, self._temper(state))
-            sums = PosteriorSums(*self.team.add(sums))
-            new = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
-            new.add(torch.view_as_complex(sums.pairs.view(len(grid), -1, 2)), sums.power, grid, lattice)
-            halves.append(old.scaled(s.momentum) + new)
-            found.append(sums)
-            power += self.team.add([evidence.image_power.sum(0)])[0]
-        noise = self._noise(state, templates, found, power, len(index))
-        return self._maximise(replace(state, noise=noise), (halves[0], halves[1]), found, len(index))
+
+        def expect(evidence: Evidence, sums: SliceSums) -> Told:
+            found = posterior_sums(templates, evidence, shifts, log_prior, self._temper(state))
+            sums.add(torch.view_as_complex(found.pairs.view(len(grid), -1, 2)), found.power, grid, evidence.lattice)
+            cross = (found.pairs * templates.pairs).view(*templates.power.shape, 2).sum((0, 2))
+            fit = (found.power * templates.power).sum(0) - 2 * cross
+            return Told(evidence.image_power.sum(0) + fit, found.log_evidence, found.peak)
+
+        return expect
 
     def _temper(self, state: AbInitioState) -> float:
         done = min(1.0, state.iteration / self.settings.temper_iterations)
@@ -140,7 +166,7 @@ class AbInitio:
         recent, before = sum(state.peaks[-window:]), sum(state.peaks[-2 * window : -window])
         return recent - before < 0.02 * window
 
-    def _maximise(self, state: AbInitioState, halves: tuple[SliceSums, SliceSums], found: list[PosteriorSums], n: int):
+    def _maximise(self, state: AbInitioState, halves: tuple[SliceSums, SliceSums], told: Told, n: int):
         flat = torch.full_like(state.ssnr, 1e4)
         maps = [half.volume(flat) * self.mask for half in halves]
         fsc = fourier_shell_correlation(*maps).to(flat).clamp(0.0, 0.999)
@@ -151,9 +177,9 @@ class AbInitio:
         band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
         lattice = self.images.lattice.prefix(state.band)
         log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
-        mean, square = (float(part) / n for part in torch.stack([f.log_evidence for f in found]).sum(0))
+        mean, square = (float(part) / n for part in told.log_evidence)
         error = math.sqrt(max(square - mean**2, 0.0) / n)
-        peaks = (*state.peaks, float(sum(f.peak for f in found)) / n)
+        peaks = (*state.peaks, float(told.peak) / n)
         return AbInitioState(
             state.iteration + 1, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks
         )
@@ -163,15 +189,10 @@ class AbInitio:
         """Whether two searches explain the images equally well, within three standard errors of their last batches."""
         return abs(a.log_evidence - b.log_evidence) < 3 * math.hypot(a.evidence_error, b.evidence_error)
 
-    def _noise(self, state: AbInitioState, templates: Templates, found: list[PosteriorSums], power: Tensor, n: int):
-        """Noise power by shell from the expected residual: Σ|y|² − 2 Re⟨Σ p C y, T⟩ + Σ p C² |T|²."""
-        lattice = templates.lattice
-        pairs = sum(f.pairs for f in found) * templates.pairs
-        fit = (sum(f.power for f in found) * templates.power).sum(0) - 2 * pairs.view(*templates.power.shape, 2).sum(
-            (0, 2)
-        )
-        residual = lattice.from_shells(state.noise) * (power + fit) / n
+    def _noise(self, state: AbInitioState, lattice: FrequencyLattice, residual: Tensor) -> Tensor:
+        """Noise power by shell (D/2,), half old, half from the images' mean residual (P,), in units of the old."""
         updated = state.noise.clone()
         n_shells = int(state.band)
-        updated[1 : n_shells + 1] = lattice.shell_mean(residual)[1 : n_shells + 1]
+        shell = lattice.shell_mean(residual * lattice.from_shells(state.noise))
+        updated[1 : n_shells + 1] = shell[1 : n_shells + 1]
         return 0.5 * state.noise + 0.5 * updated.clamp(min=1e-6 * float(state.noise.max()))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.polish import Modes, polish, polish_likely
-from cryoloom.model.poses.search import PoseSearch, SearchPass, SearchSettings
+from cryoloom.model.poses.search import LEAST_BAND, PoseSearch, SearchPass, SearchSettings
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance, random_rotations
@@ -19,6 +19,9 @@ from cryoloom.solve.em.pseudosymmetry import Copies, find_copies
 from cryoloom.solve.em.sums import PAD, SliceSums
 from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.team import Team
+
+# Modes that a coarse search left a few degrees off find their peak up to here, and lose it beyond.
+ROUGH_BAND = 12.0
 
 
 class RefineSettings(BaseModel, extra="forbid"):
@@ -31,9 +34,9 @@ class RefineSettings(BaseModel, extra="forbid"):
         default=2, ge=0, description="Iterations that search all orientations before local steps only."
     )
     search_band: float = Field(
-        default=6.0,
+        default=10.0,
         gt=1,
-        description="Band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.",
+        description="Highest band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.",
     )
     candidates: int = Field(default=8, gt=0, description="Rotations kept from the exhaustive search for each particle.")
     hypotheses: int = Field(
@@ -147,7 +150,7 @@ class Refinement:
                 evidence = self.images.evidence(index, state.noise, self.full_band)
                 modes = self._poses(projector, found, evidence, state, index)
                 half_sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
-                residual += _residual_power(projector, evidence, modes)
+                residual += residual_power(projector, evidence, modes.rotation[:, 0], modes.shift[:, 0])
                 likelihood += modes.score[:, 0].sum().cpu()
                 _store(poses, index, modes)
             sums.append(half_sums.all_reduced(self.team))
@@ -167,7 +170,7 @@ class Refinement:
 
     def _search(self, state: RefineState) -> PoseSearch:
         s = self.settings
-        first = min(s.search_band, state.band)
+        first = min(s.search_band, max(LEAST_BAND, 0.6 * state.band), state.band)
         settings = SearchSettings(
             candidates=s.candidates,
             hypotheses=s.hypotheses,
@@ -178,7 +181,7 @@ class Refinement:
         return PoseSearch(settings, self.images.lattice, self.group, self.shift_px)
 
     def _rough_band(self, state: RefineState) -> float:
-        return min(state.band, 2 * self.settings.search_band)
+        return min(state.band, ROUGH_BAND)
 
     def _poses(
         self, projector: FourierSlice, search: SearchPass | None, evidence: Evidence, state: RefineState, index: Tensor
@@ -248,10 +251,10 @@ def signal_to_noise(fsc: Tensor) -> Tensor:
     return ssnr
 
 
-def _residual_power(projector: FourierSlice, evidence: Evidence, modes: Modes) -> Tensor:
-    """Σ over particles of |y − C T|², (P,), at the best mode; noise-weighted evidence is turned back into power."""
-    slices = projector.project(modes.rotation[:, 0], evidence.lattice)
-    moved = evidence.centred(modes.shift[:, 0])
+def residual_power(projector: FourierSlice, evidence: Evidence, rotation: Tensor, shift: Tensor) -> Tensor:
+    """Σ over B particles of |y − C T|² / σ², (P,), at one pose each, (B, 3, 3) and (B, 2) px."""
+    slices = projector.project(rotation, evidence.lattice)
+    moved = evidence.centred(shift)
     cross = slices.real * moved.real + slices.imag * moved.imag
     return (evidence.image_power - 2 * cross + evidence.power * slices.abs() ** 2).sum(0)
 

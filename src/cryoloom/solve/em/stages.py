@@ -1,15 +1,22 @@
 """The loops of loom: random starts until two agree, then refinement until nothing moves, all of it resumable."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from cryoloom.physics.fourier import crossing_shell
-from cryoloom.solve.em.abinitio import AbInitio, AbInitioState
+from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings, AbInitioState
+from cryoloom.solve.em.march import EMMarchSettings, March
 from cryoloom.solve.em.refine import Refinement, RefineState
+from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.session import Session
 
 # While more particles than this change between copies of a pseudo-symmetric molecule, its map still sharpens.
 MOST_JUMPS = 0.005
+
+Search = TypeVar("Search", bound=AbInitio)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,53 @@ def run_ab_initio(search: AbInitio, session: Session) -> AbInitioState:
         done = (trials.number - 1) * s.iterations + trials.state.iteration
         text = f"start {trials.number}, band {trials.state.band:.1f}, certainty {trials.state.peaks[-1]:.2f}"
         session.progress("ab initio", done, total, text)
+
+
+def from_nothing(
+    images: WorkingImages,
+    settings: AbInitioSettings,
+    on: EMMarchSettings,
+    group: Tensor,
+    shift_px: float,
+    radius_px: float,
+    session: Session,
+) -> AbInitioState:
+    """A map to refine: by the soft search, and where that leaves orientations uncertain by a march to a higher band."""
+
+    def made(kind: Callable[..., Search], settings: Any) -> Search:
+        coarse = images.coarse(settings.last_band)
+        scale = coarse.box / images.box
+        return kind(coarse, settings, group, shift_px * scale, radius_px * scale, session.team)
+
+    march = made(March, on)
+    state = session.saved("march", AbInitioState)
+    if state is None:
+        found = run_ab_initio(made(AbInitio, settings), session)
+        if found.peaks[-1] >= on.certain:
+            return found
+        state = march.go_on(found)
+    return _run_march(march, state, session)
+
+
+def _run_march(march: March, state: AbInitioState, session: Session) -> AbInitioState:
+    total = march.march.iterations
+    while not march.converged(state):
+        state = march.step(state, session.generator)
+        box_angst = march.images.box * march.images.pixel_size
+        session.save(
+            {
+                "stage": "march",
+                "iteration": state.iteration,
+                "band": round(state.band, 2),
+                "resolution_angst": round(box_angst / state.band, 2),
+                "log_likelihood": round(state.log_evidence, 3),
+                "max_posterior": round(state.peaks[-1], 4),
+                "images": min(march.settings.batch_size, len(march.images)),
+            },
+            march=state,
+        )
+        session.progress("march", state.iteration, total, f"band {state.band:.1f}, certainty {state.peaks[-1]:.2f}")
+    return state
 
 
 def _ab_initio_metrics(search: AbInitio, trials: Trials) -> dict[str, Any]:
