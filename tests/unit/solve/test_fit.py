@@ -19,7 +19,7 @@ from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.amplitude import signal_amplitude
 from cryoloom.solve.fit import ComputeSettings, Fit, FitState
 from cryoloom.solve.images import WorkingImages
-from cryoloom.solve.march import MarchSettings, at_band, march
+from cryoloom.solve.march import MarchSettings, march
 from cryoloom.solve.run import Run, RunConfig
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Session
@@ -38,7 +38,7 @@ def particles(tmp_path_factory) -> Particles:
 
 def stages() -> list[Stage]:
     """Every kind of pass once, two of them over part of the images."""
-    search = at_band(march_search(), 5)
+    search = march_search().at_band(5)
     common = {"train": ("field",), "batch_size": 16, "lr": 1e-3}
     return [
         Stage("pretrain", 1, "random", band=5, images=40, **common),
