@@ -16,10 +16,12 @@ from torch import Tensor
 from cryoloom.errors import InputError
 from cryoloom.model.poses.evidence import Evidence, real_pairs
 from cryoloom.model.poses.shifts import ShiftBasis, cells_across, shift_log_prior, shift_square, shift_step
-from cryoloom.model.poses.templates import SCORES_PER_CHUNK, Projector, Templates, chunks
+from cryoloom.model.poses.templates import Projector, Templates, chunks
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit
 
+# Enough images at once that none costs a round of Python, few enough that their scores stay near the processor.
+SCORES_PER_CHUNK = 6_000_000
 SLICE_VALUES_PER_CHUNK = 2_000_000
 # Below it every molecule is a ball, and a 15° grid tells all that there is.
 LEAST_BAND = 6.0
@@ -153,14 +155,17 @@ def base_candidates(
     columns, mix = exact.T.to(dtype), basis.mix.to(dtype)
     prior = 0.5 * log_prior[:, None].to(dtype)
     rank, kept = len(basis.functions), min(2 * keep, len(templates))
-    found = []
+    chosen = []
     for chunk in chunks(len(evidence), len(basis.shifts) * len(templates), SCORES_PER_CHUNK):
         part = evidence.select(chunk)
         rows = real_pairs(part.weighted[:, None] * basis.functions).flatten(0, 1).to(dtype)
         cross = torch.baddbmm(prior, mix.expand(len(part), -1, -1), (rows @ columns).view(len(part), rank, -1))
         score = 2 * cross.amax(1).float() - part.power @ templates.power.T
-        found.append(_rescored(templates, part, score.topk(kept, dim=1).indices, basis, log_prior, keep))
-    return _joined(found)
+        chosen.append(score.topk(kept, dim=1).indices)
+    index = torch.cat(chosen)
+    per_image = 2 * len(templates.lattice) * (kept + rank) + kept * len(basis.shifts)
+    parts = chunks(len(evidence), per_image, SLICE_VALUES_PER_CHUNK)
+    return _joined([_rescored(templates, evidence.select(c), index[c], basis, log_prior, keep) for c in parts])
 
 
 def _rescored(
