@@ -23,6 +23,7 @@ from cryoloom.simulate.settings import Simulation
 QUICK = (
     *("--ab-initio.starts", "1", "--ab-initio.batch-size", "150"),
     *("--ab-initio.iterations", "30", "--ab-initio.temper-iterations", "12"),
+    *("--march.certain", "1", "--march.iterations", "4", "--march.batch-size", "100"),
     *("--refinement.iterations", "3", "--refinement.global-iterations", "1", "--device", "cpu"),
 )
 PIXEL_SIZE = 4.8

@@ -46,10 +46,11 @@ def without_clock(line: dict) -> dict:
     return {name: value for name, value in line.items() if name not in ("seconds", "memory_gb")}
 
 
-REFINING = pytest.param(lambda n: n + 2, id="refine")
+MARCHING = pytest.param(lambda n: n + 2, id="march")
+REFINING = pytest.param(lambda n: n + 6, id="refine")
 
 
-@pytest.mark.parametrize("step", [pytest.param(lambda n: 7, id="ab initio"), REFINING])
+@pytest.mark.parametrize("step", [pytest.param(lambda n: 7, id="ab initio"), MARCHING, REFINING])
 def test_killed_and_resumed_is_undisturbed(step, phantom_set: Path, finished: Path, tmp_path: Path):
     searched = sum(line["stage"] == "ab initio" for line in Run.open(finished).metrics())
     run, before = tmp_path / "run", STOP.format(step=step(searched), name="SIGKILL")
