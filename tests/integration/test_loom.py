@@ -52,7 +52,7 @@ def test_a_run_leaves_what_is_promised(finished: Path):
         assert torch.isfinite(volume).all()
         assert float(volume.std()) > 0
     stages = [line["stage"] for line in Run.open(finished).metrics()]
-    assert stages == ["ab initio"] * stages.count("ab initio") + ["refine"] * 3 + ["results"]
+    assert stages == ["ab initio"] * stages.count("ab initio") + ["march"] * 4 + ["refine"] * 3 + ["results"]
     assert isinstance(json.loads((finished / "alarms.json").read_text()), list)
     assert (finished / "report.html").stat().st_size > 1_000_000
     assert not (finished / "lock.json").exists()
