@@ -1,9 +1,5 @@
 """loom, the default: stochastic EM from nothing, then half-set refinement (the recipe)."""
 
-from typing import Literal
-
-from pydantic import BaseModel, Field
-
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
@@ -17,23 +13,16 @@ from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_
 from cryoloom.solve.em.stages import from_nothing, run_refinement
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.run import Run
+from cryoloom.solve.scope import ScopeSettings
 from cryoloom.solve.session import Progress, Session
 from cryoloom.solve.team import Team
 
 SUMMARY = "expectation-maximisation with shared-template search, half-maps and a pose uncertainty per particle"
 
 
-class LoomSettings(BaseModel, extra="forbid"):
+class LoomSettings(ScopeSettings):
     """Settings of loom; every one has a default that fits most data."""
 
-    max_shift_angst: float | None = Field(None, gt=0, description="Largest shift searched, Å; else 8 % of the box.")
-    mask_diameter_angst: float | None = Field(
-        default=None, gt=0, description="Diameter of the molecule, Å; else 90 % of the box."
-    )
-    contrast: Literal["auto", "white", "black"] = Field(
-        default="auto",
-        description="Molecule in the images: white (RELION), black (as recorded), or judged by the map and reported.",
-    )
     ab_initio: AbInitioSettings = AbInitioSettings()
     march: EMMarchSettings = EMMarchSettings()
     refinement: RefineSettings = RefineSettings()
