@@ -22,13 +22,12 @@ from cryoloom.model.poses.search import (
     SearchSettings,
     base_candidates,
     has_fast_bf16,
-    subdivide,
 )
 from cryoloom.model.poses.shifts import shift_log_prior
 from cryoloom.model.poses.templates import Templates, chunks
 from cryoloom.physics.fourier import shift_phases
 from cryoloom.physics.project import FourierSlice
-from cryoloom.physics.so3 import RotationGrid, point_group, random_rotations
+from cryoloom.physics.so3 import point_group, random_rotations
 from cryoloom.solve.images import WorkingImages
 
 _ERROR = "‖R−R̂‖²_F"
@@ -114,19 +113,7 @@ def fit_to_images(images: WorkingImages, volume: Tensor, rotation: Tensor, shift
 
 def rotations_by_level(searched: SearchPass, evidence: Evidence) -> list[Tensor]:
     """The best rotation (B, 3, 3) of every image after each level of a search, the base grid first."""
-    search = searched.search
-    keep, first = search.settings.candidates, search.grid.level
-    prior = shift_log_prior(searched.bases[0].shifts, search.shift_px)
-    base = evidence.prefix(search.bands[0])
-    found = base_candidates(searched.templates, base, searched.bases[0], prior, keep)
-    found = found._replace(index=searched.index[found.index])
-    best = [found.index[:, 0]]
-    for level in range(1, search.settings.subdivisions + 1):
-        part, grid = evidence.prefix(search.bands[level]), RotationGrid(first + level)
-        found = subdivide(searched.projector, part, found, grid, searched.turn, searched.bases[level], keep)
-        best.append(found.index[:, 0])
-    turn = searched.turn.to(evidence.power.device)
-    return [RotationGrid(first + level).rotations(index) @ turn for level, index in enumerate(best)]
+    return [searched.rotations(level, found.index[:, 0]) for level, found in enumerate(searched.levels(evidence))]
 
 
 def squared_error(found: Tensor, true: Tensor) -> Tensor:

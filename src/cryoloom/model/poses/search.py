@@ -7,6 +7,7 @@ that mixes them, and the largest over shifts; the second term knows no shift and
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -124,14 +125,24 @@ class SearchPass:
 
     def best(self, evidence: Evidence) -> Hypotheses:
         """The best poses of images (B): `hypotheses` rotations each, with their best shifts."""
-        s, grid = self.search.settings, self.search.grid
+        *_, found = self.levels(evidence)
+        rotation = self.rotations(self.search.settings.subdivisions, found.index)
+        return Hypotheses(rotation, found.shift, found.score)
+
+    def levels(self, evidence: Evidence) -> Iterator[Candidates]:
+        """The candidates of images (B) after each level, the base grid first."""
+        s = self.search.settings
         last = s.hypotheses or s.candidates
         found = self._base(evidence, s.candidates if s.subdivisions else last)
+        yield found
         for level in range(1, s.subdivisions + 1):
             found = self._finer(evidence, found, level, last if level == s.subdivisions else s.candidates)
-        names = RotationGrid(grid.level + s.subdivisions)
-        rotation = names.rotations(found.index.flatten()) @ self.turn.to(found.index.device)
-        return Hypotheses(rotation.view(*found.index.shape, 3, 3), found.shift, found.score)
+            yield found
+
+    def rotations(self, level: int, index: Tensor) -> Tensor:
+        """Rotations (…, 3, 3) of candidates `index` (…) on the turned grid of a level."""
+        grid = RotationGrid(self.search.grid.level + level)
+        return (grid.rotations(index.flatten()) @ self.turn.to(index.device)).view(*index.shape, 3, 3)
 
     def _base(self, evidence: Evidence, keep: int) -> Candidates:
         evidence = evidence.prefix(self.search.bands[0])
