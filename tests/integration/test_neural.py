@@ -10,7 +10,7 @@ from cryoloom.solve.run import Run
 
 from .conftest import correlation, cryoloom, particles_of, poses_of, volume_of
 
-SMALL = ("--field.width", 64, "--field.blocks", 2, "--device", "cpu")
+SMALL = ("--network.width", 64, "--network.blocks", 2, "--device", "cpu")
 # A clear molecule in 24 pixels needs neither many rounds nor many images.
 MARCH = (
     *("--march.rounds", 16, "--march.first-images", 150, "--march.last-images", 250, "--march.march-rate", 2e-3),
@@ -100,7 +100,7 @@ def test_poses_from_an_encoder(phantom_set: Path, tmp_path: Path):
     [
         (("--system", "cryodrgn2", "--march.first-band", 9, "--march.last-band", 6), "first-band"),
         (("--system", "cryodrgn2", "--max-shift-angst", 900), "does not fit images"),
-        (("--system", "cryodrgn2", "--field.encoding", "fourier"), "encoding"),
+        (("--system", "cryodrgn2", "--network.encoding", "fourier"), "encoding"),
         (("--system", "pose-gd", "--start", "given"), "no poses are given"),
         (("--system", "pose-vae", "--poses", "known"), "no poses"),
     ],

@@ -32,7 +32,7 @@ def read_settings(
     values: dict[str, Any] = {}
     if config is not None:
         values = _read_yaml(config)
-    for option, value in _pairs(tokens):
+    for option, value in _pairs(tokens, _switches(model)):
         _check_known(option, model, others)
         _put(values, option.replace("-", "_").split("."), value)
     return checked_settings(model, values, config)
@@ -63,13 +63,35 @@ def _read_yaml(config: Path) -> dict[str, Any]:
     return values
 
 
-def _pairs(tokens: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _switches(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """Names of the options that are on or off."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        option = prefix + name.replace("_", "-")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= _switches(field.annotation, option + ".")
+        elif field.annotation is bool:
+            found.add(option)
+    return found
+
+
+def _pairs(tokens: tuple[str, ...], switches: set[str]) -> Iterator[tuple[str, str]]:
+    """Options and values; a switch may stand without one (on), or with "no-" before its name (off)."""
     rest = list(tokens)
     while rest:
         option = rest.pop(0)
         if not option.startswith("--"):
             raise InputError(f"{option!r} was not expected here: options start with --, see `reconstruct --help`.")
         name, equals, value = option[2:].partition("=")
+        bare = name.replace("_", "-")
+        group, dot, last = bare.rpartition(".")
+        positive = f"{group}{dot}{last.removeprefix('no-')}"
+        if not equals and positive in switches and positive != bare:
+            yield positive, "false"
+            continue
+        if not equals and bare in switches and (not rest or rest[0].startswith("--")):
+            yield name, "true"
+            continue
         if not equals:
             if not rest:
                 raise InputError(f"--{name} needs a value.")

@@ -29,8 +29,9 @@ def slice_grid_with_gradient(grid: Tensor, rotations: Tensor, k: Tensor) -> tupl
     return _gather_gradient(grid, rotations, k)
 
 
-def _gather(grid: Tensor, rotations: Tensor, k: Tensor) -> Tensor:
-    index, factor, flip = _corners(grid.shape, slice_points(rotations, k))
+def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
+    """Values (…) of a half-space `grid` at points (…, 3) in grid units, differentiable in both."""
+    index, factor, flip = _corners(grid.shape, points)
     return (_conjugate_where(grid.flatten()[index], flip) * factor.prod(-1)).sum(-1)
 
 
@@ -108,7 +109,7 @@ class _Slice(torch.autograd.Function):
         ctx.save_for_backward(grid, rotations, k)
         if grid.device.type == "cpu":
             return _kernels.gather(grid.detach(), rotations.detach(), k)
-        return _gather(grid, rotations, k)
+        return sample_grid(grid, slice_points(rotations, k))
 
     @staticmethod
     def backward(ctx, *upstream: Tensor):

@@ -1,27 +1,23 @@
 """The one gradient loop: stages of passes over mini-batches, resumable at any batch."""
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from cryoloom.data.mrc import write_volume
-from cryoloom.model.batch import Batch
-from cryoloom.model.fields.field import FourierField
-from cryoloom.model.objective import least_misfit
 from cryoloom.model.poses.polish import polish
-from cryoloom.model.poses.search import PoseSearch, has_fast_bf16
+from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.em.masks import soft_sphere
-from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.images import first_noise
+from cryoloom.solve.model import Model, best_of
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -32,22 +28,14 @@ SEARCH_CHUNK = 512
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-class ComputeSettings(BaseModel, extra="forbid"):
-    """How the arithmetic of training is done."""
-
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        default="auto", description="Of the field's network: f32, bf16, or auto (bf16 where the hardware has it)."
-    )
-    compile: bool = Field(default=False, description="Compile the field's network with torch.compile.")
-
-
 @dataclass(frozen=True)
 class FitState:
     """Where a fit is, and what it knows beside its networks' weights.
 
     stage, done: passes `done` of stage number `stage` are over. at: images of the pass under way that are over, in
     `order` (n,). turn: (3, 3) of the search grid. poses: of all N particles, one hypothesis each. noise: (D/2,) power
-    per coefficient by shell. loss, residual: sums over the pass of the misfit per coefficient, and of |y − C F|² (P,).
+    per coefficient by shell. loss: sum over the pass of the misfit per coefficient; squares: of |y − C F|² and |y|²,
+    (2, P); kl: of the conformations' KL.
     All of it is in the memory of the CPU.
     """
 
@@ -59,51 +47,28 @@ class FitState:
     poses: Pose
     noise: Tensor
     loss: float
-    residual: Tensor
+    squares: Tensor
+    kl: float
 
 
 class Fit:
-    """A field, and whatever else learns, fitted to images by stages.
+    """A model fitted to images by stages.
 
-    parts: the modules by name; "field" always, "poses" where poses come from a module. The weights and the optimisers'
-    moments change in place; everything else that changes is a `FitState`.
+    The weights and the optimisers' moments change in place; everything else that changes is a `FitState`.
     """
 
-    def __init__(
-        self,
-        images: WorkingImages,
-        parts: Mapping[str, nn.Module],
-        stages: list[Stage],
-        session: Session,
-        scope: Scope,
-        compute: ComputeSettings,
-    ):
-        self.images, self.session = images, session
+    def __init__(self, model: Model, stages: list[Stage], session: Session, scope: Scope):
+        self.model, self.images, self.session = model, model.images, session
         self.stages = [stage for stage in stages if stage.passes]
         self.team = session.team
         self.searches = [
-            PoseSearch(s.search, images.lattice, scope.group, scope.shift_px) if s.search else None for s in self.stages
+            PoseSearch(s.search, self.images.lattice, scope.group, scope.shift_px) if s.search else None
+            for s in self.stages
         ]
-        self.parts = {name: part.to(images.device) for name, part in parts.items()}
-        self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
-        self.bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_fast_bf16(images.device))
-        if compute.compile:
-            self.field.compile_network()
-        self.optimisers = {name: optimiser_of(part) for name, part in self.parts.items()}
-        self.cpu_lattice = FrequencyLattice.of_box(images.box)
+        self.mask = soft_sphere(self.images.box, scope.radius_px, device=self.images.device)
+        self.optimisers = {name: optimiser_of(part) for name, part in model.parts.items()}
+        self.cpu_lattice = FrequencyLattice.of_box(self.images.box)
         self._seen = time.monotonic()
-
-    @property
-    def field(self) -> FourierField:
-        """The volume that is fitted."""
-        field = self.parts["field"]
-        assert isinstance(field, FourierField)
-        return field
-
-    def map(self, band: float | None = None) -> Tensor:
-        """The field's map (D, D, D) up to a band, as the images have it."""
-        with self._autocast():
-            return self.field.volume(band)
 
     def start(self, poses: Pose | None = None) -> FitState:
         """Where the stages begin: at given poses of all particles, or random ones."""
@@ -113,14 +78,14 @@ class Fit:
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
         noise = first_noise(self.images).cpu()
         nothing = torch.zeros(0)
-        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing)
+        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0)
 
     def run(self, state: FitState) -> FitState:
         """Carry out the stages from `state`, or what an earlier session left of them."""
         saved = self.session.saved("fit", FitState, "cpu")
         if saved is not None:
             state = saved
-            for name, part in self.parts.items():
+            for name, part in self.model.parts.items():
                 part.load_state_dict(self.session.saved("parts", dict)[name])
                 self.optimisers[name].load_state_dict(self.session.saved("optimisers", dict)[name])
         while state.stage < len(self.stages):
@@ -150,25 +115,26 @@ class Fit:
                 self._reset(g)
         turn = random_rotations(1, g)[0]
         order = order[torch.randperm(len(order), generator=g)] if kind == "train" else order.sort().values
-        residual = torch.zeros(self.images.lattice.count(stage.band))
-        return replace(state, order=order, turn=turn, loss=0.0, residual=residual)
+        squares = torch.zeros(2, self.images.lattice.count(stage.band))
+        noise = self._weighted(state.noise, stage)
+        return replace(state, order=order, turn=turn, noise=noise, loss=0.0, squares=squares, kl=0.0)
 
     def _reset(self, generator: torch.Generator) -> None:
-        self.field.reset(generator)
-        self.optimisers = {name: optimiser_of(part) for name, part in self.parts.items()}
+        self.model.field.reset(generator)
+        self.optimisers = {name: optimiser_of(part) for name, part in self.model.parts.items()}
 
     @torch.no_grad()
     def _write_map(self, name: str) -> None:
         """The field's whole map into volumes/: what a reset changes shows beyond the band that was trained."""
-        volume = self.map()
+        volume = self.model.map()
         if self.team.leads:
             write_volume(self.session.run.path / "volumes" / f"{name}.mrc", volume, self.images.pixel_size)
 
     def _train(self, state: FitState, stage: Stage) -> FitState:
-        for name, part in self.parts.items():
+        for name, part in self.model.parts.items():
             part.requires_grad_(name in stage.train)
             for group in self.optimisers[name].param_groups:
-                group["lr"] = stage.pose_lr if name == "poses" else stage.lr
+                group["lr"] = stage.rates.get(name, stage.lr)
         while state.at < len(state.order):
             index = state.order[state.at : state.at + stage.batch_size]
             state = self._keep(self.step(state, stage, index), stage)
@@ -176,45 +142,36 @@ class Fit:
 
     def step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
         """One gradient step on the particles at `index`."""
-        drawn = random_rotations(len(index), self.session.generator) if stage.poses == "random" else None
-        mine = self.team.share(torch.arange(len(index)))
-        batch = self.batch(index[mine], state.noise, stage.band)
-        if drawn is not None:
-            pose = Pose.single(drawn[mine])
-        elif stage.poses == "model":
-            pose = self.parts["poses"](batch)
-        else:
-            pose = state.poses.select(index[mine])
-        rotation, shift = (part.to(self.images.device) for part in pose)
-        with self._autocast():
-            slices = self.field.slices(rotation, batch.lattice.k)
-        misfit = least_misfit(slices, shift / self.images.pixel_size, batch.evidence)
-        loss = misfit.total.sum() / (len(index) * len(batch.lattice))
+        g, mine = self.session.generator, self.team.share(torch.arange(len(index)))
+        drawn = random_rotations(len(index), g)[mine] if stage.poses == "random" else None
+        noise = None
+        if self.model.conformation is not None:
+            noise = torch.randn(len(index), self.model.conformation.z_dim, generator=g)[mine]
+        read = self.model.conformation is not None or stage.poses == "model"
+        batch = self.model.batch(index[mine], state.noise, stage.band, read)
+        stored = state.poses.select(index[mine]) if drawn is None else Pose.single(drawn)
+        made = self.model.predict(batch, None if stage.poses == "model" else stored, noise)
+        kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
+        price = made.misfit.total + stage.beta * kl
+        if stage.poses == "model":
+            price = price + self.model.poses.penalty(batch, made.pose)
         trained = [self.optimisers[name] for name in stage.train]
         for optimiser in trained:
             optimiser.zero_grad()
-        loss.backward()
+        (price.sum() / (len(index) * len(batch.lattice))).backward()
         self._add_gradients(trained)
         for optimiser in trained:
             optimiser.step()
-        residual = misfit.by_coefficient.sum(0)
-        total, residual = self.team.add([loss.detach()[None], residual])
-        residual = residual.cpu() * self.cpu_lattice.prefix(stage.band).from_shells(state.noise)
+        squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
+        totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])
+        totals, squares = self.team.add([totals, squares])
         return replace(
             state,
             at=state.at + len(index),
-            loss=state.loss + float(total) * len(index),
-            residual=state.residual + residual,
+            loss=state.loss + float(totals[0]),
+            squares=state.squares + squares.cpu() * self.cpu_lattice.prefix(stage.band).from_shells(state.noise),
+            kl=state.kl + float(totals[1]),
         )
-
-    def batch(self, index: Tensor, noise: Tensor, band: float) -> Batch:
-        """The particles at `index` up to a band."""
-        lattice = self.images.lattice.prefix(band)
-        spectrum = self.images.spectrum(index)[:, : len(lattice)]
-        return Batch(index, spectrum, self.images.evidence_of(spectrum, index, noise.to(lattice.k), lattice))
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def _add_gradients(self, optimisers: list[torch.optim.Optimizer]) -> None:
         if self.team.size == 1:
@@ -245,8 +202,8 @@ class Fit:
         """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
         pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
         if stage.poses == "infer":
-            return lambda index: self.parts["poses"](self.batch(index, noise, stage.band))
-        projector = FourierSlice.of_volume(self.map(stage.band) * self.mask, PAD)
+            return lambda index: best_of(self.model.infer(self.model.batch(index, noise, stage.band)))
+        projector = FourierSlice.of_volume(self.model.map(stage.band) * self.mask, PAD)
         search = self.searches[state.stage]
         bound = None if search is None else search.against(projector, state.turn)
 
@@ -290,6 +247,10 @@ class Fit:
         metrics: dict[str, Any] = {"stage": stage.name, "pass": kind, "epoch": state.done, "band": round(stage.band, 2)}
         if kind == "train":
             metrics["loss"] = round(state.loss / state.at, 6)
+            left, whole = state.squares[:, 1:].sum(1)
+            metrics["unexplained"] = round(float(left / whole), 6)
+            if self.model.conformation is not None:
+                metrics["kl"] = round(state.kl / state.at, 4)
             state = replace(state, noise=self._noise(state, stage))
         metrics |= {"images": state.at, "images_per_s": round(speed, 1)}
         last = state.done + 1 == len(stage.passes)
@@ -303,14 +264,21 @@ class Fit:
     def _noise(self, state: FitState, stage: Stage) -> Tensor:
         """Noise power (D/2,) with what the pass left unexplained in the shells inside its band."""
         lattice = self.cpu_lattice.prefix(stage.band)
-        shell = lattice.shell_mean(state.residual / state.at)
+        shell = lattice.shell_mean(state.squares[0] / state.at)
         noise = state.noise.clone()
         last = int(stage.band)
         noise[1 : last + 1] = shell[1 : last + 1].clamp(min=1e-6 * float(shell.max()))
-        return noise
+        return self._weighted(noise, stage)
+
+    def _weighted(self, noise: Tensor, stage: Stage) -> Tensor:
+        """Noise power (D/2,) as a stage weights by it."""
+        if stage.noise == "shells":
+            return noise
+        lattice = self.cpu_lattice.prefix(stage.band)
+        return torch.full_like(noise, float(lattice.from_shells(noise)[1:].mean()))
 
     def _save(self, metrics: dict[str, Any] | None, state: FitState) -> None:
-        weights = {name: part.state_dict() for name, part in self.parts.items()}
+        weights = {name: part.state_dict() for name, part in self.model.parts.items()}
         moments = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
         self.session.save(metrics, fit=state, parts=weights, optimisers=moments)
         self._seen = time.monotonic()

@@ -1,11 +1,12 @@
 """The schedule of fits without search: the field is prepared, then everything learns together while the band grows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from cryoloom.errors import InputError
-from cryoloom.solve.stages import Poses, Stage
+from cryoloom.solve.stages import Noise, Poses, Stage
 
 
 class GradualSettings(BaseModel, extra="forbid"):
@@ -18,7 +19,10 @@ class GradualSettings(BaseModel, extra="forbid"):
     first_band: float = Field(default=8.0, gt=2, description="Band of the first pass, Fourier pixels.")
     last_band: float = Field(default=16.0, gt=2, description="Band of the last pass, Fourier pixels.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Of the networks, by Adam.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
+    noise: Noise = Field(
+        default="shells", description="Weight of the squares: by the noise of each shell, or white (the same for all)."
+    )
 
 
 def prepare(settings: GradualSettings, poses: Poses, box: int) -> Stage:
@@ -27,23 +31,34 @@ def prepare(settings: GradualSettings, poses: Poses, box: int) -> Stage:
     return _stage(settings, "prepare", settings.prepare_passes, poses, ("field",), min(band, box / 2 - 1))
 
 
-def together(settings: GradualSettings, train: tuple[str, ...], pose_lr: float, box: int) -> list[Stage]:
-    """The passes in which `train` learn at the poses of the model, and the poses that it ends with.
+def together(settings: GradualSettings, rates: Mapping[str, float], box: int) -> list[Stage]:
+    """The passes in which the field and the parts in `rates` learn at the model's poses, and the poses at the end.
 
     Raises InputError for a band that would shrink.
     """
+    bands = _bands(settings, box)
+    train = ("field", *rates)
+    stages = [_stage(settings, "train", 1, "model", train, band, rates=rates) for band in bands]
+    return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
+
+
+def at_known(settings: GradualSettings, box: int) -> list[Stage]:
+    """The same passes with the field alone, at poses that are known."""
+    return [_stage(settings, "train", 1, "stored", ("field",), band) for band in _bands(settings, box)]
+
+
+def _bands(settings: GradualSettings, box: int) -> list[float]:
     s, full = settings, box / 2 - 1
     first, last = min(s.first_band, full), min(s.last_band, full)
     if first > last:
         raise InputError(
             f"the band would go from {s.first_band:g} down to {s.last_band:g}: make train.first-band the smaller."
         )
-    bands = [first + (last - first) * i / max(s.passes - 1, 1) for i in range(s.passes)]
-    stages = [_stage(s, "train", 1, "model", train, band, pose_lr=pose_lr) for band in bands]
-    return [*stages, _stage(s, "poses", 0, "infer", (), last)]
+    return [first + (last - first) * i / max(s.passes - 1, 1) for i in range(s.passes)]
 
 
 def _stage(
     settings: GradualSettings, name: str, epochs: int, poses: Poses, train: tuple[str, ...], band: float, **more: Any
 ) -> Stage:
+    more = {"noise": settings.noise, **more}
     return Stage(name, epochs, poses, train, band, settings.batch_size, settings.learning_rate, **more)

@@ -1,6 +1,7 @@
 """What a gradient fit does, in what order: a list of stages, each the same loop with other properties."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cryoloom.model.poses.search import SearchSettings
@@ -8,6 +9,8 @@ from cryoloom.model.poses.search import SearchSettings
 # random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
 # begins, infer by what the model's own part for poses says; model: what that part says in every batch.
 Poses = Literal["random", "stored", "search", "polish", "infer", "model"]
+# shells: what the last pass left unexplained, shell by shell; white: the same averaged over the band.
+Noise = Literal["shells", "white"]
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,10 @@ class Stage:
     """What is trained, on which poses, up to which band, for how long.
 
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
-    names of the model's parts that learn. band: Fourier pixels. images: how many are drawn for the stage, None for all.
-    reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are searched.
-    polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
+    names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels. images:
+    how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
+    conformations' KL. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
+    searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 
     name: str
@@ -27,11 +31,13 @@ class Stage:
     band: float
     batch_size: int
     lr: float
-    pose_lr: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
     images: int | None = None
     reset: bool = False
     search: SearchSettings | None = None
     polish_steps: int = 0
+    noise: Noise = "shells"
+    beta: float = 1.0
 
     @property
     def passes(self) -> tuple[str, ...]:

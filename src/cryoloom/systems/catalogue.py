@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import cryodrgn2, loom, pose_gd, pose_vae
+from cryoloom.systems import cryoai, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ SYSTEMS: dict[str, System] = {
     "loom": System("loom", loom.SUMMARY, "cryoloom", loom.LoomSettings, loom.reconstruct),
     "cryodrgn2": System(
         "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
+    ),
+    "cryoai": System("cryoai", cryoai.SUMMARY, cryoai.PAPER, cryoai.CryoAISettings, cryoai.reconstruct),
+    "cryoposenet": System(
+        "cryoposenet",
+        cryoposenet.SUMMARY,
+        cryoposenet.PAPER,
+        cryoposenet.CryoPoseNetSettings,
+        cryoposenet.reconstruct,
     ),
     "pose-gd": System("pose-gd", pose_gd.SUMMARY, pose_gd.PAPER, pose_gd.PoseGDSettings, pose_gd.reconstruct),
     "pose-vae": System("pose-vae", pose_vae.SUMMARY, pose_vae.PAPER, pose_vae.PoseVAESettings, pose_vae.reconstruct),

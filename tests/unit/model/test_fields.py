@@ -9,8 +9,11 @@ from beartype import beartype
 from jaxtyping import Complex, Float, jaxtyped
 from torch import Tensor
 
+from cryoloom.errors import InputError
+from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.field import FourierField, half_space, positive_half
-from cryoloom.model.fields.mlp import MLPField, MLPSettings, feature_frequencies
+from cryoloom.model.fields.mlp import feature_frequencies
+from cryoloom.model.fields.settings import FieldSettings, NetworkSettings
 from cryoloom.physics.fourier import FrequencyLattice, centred_fft3
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
@@ -24,11 +27,18 @@ class Case:
     build: Callable[[torch.Generator], FourierField]
 
 
-def mlp(**settings) -> Callable[[torch.Generator], FourierField]:
-    return lambda generator: MLPField(BOX, MLPSettings(width=32, blocks=2, **settings), generator)
+def field(name: str, z_dim: int = 0, **network) -> Callable[[torch.Generator], FourierField]:
+    settings = FieldSettings(field=name, network=NetworkSettings(width=32, blocks=2, **network))
+    return lambda generator: build_field(settings, BOX, generator, z_dim)
 
 
-FIELDS = [Case("mlp-gaussian", mlp()), Case("mlp-geometric", mlp(encoding="geometric"))]
+FIELDS = [
+    Case("mlp-gaussian", field("mlp")),
+    Case("mlp-geometric", field("mlp", encoding="geometric")),
+    Case("siren", field("siren")),
+    Case("fouriernet", field("fouriernet")),
+    Case("voxels", field("voxels")),
+]
 
 fields = pytest.mark.parametrize("case", FIELDS, ids=lambda case: case.name)
 
@@ -82,7 +92,7 @@ def test_every_weight_is_reached(case, generator, points):
 @fields
 def test_a_state_dict_makes_the_same_field(case, generator, points, tmp_path):
     field = case.build(generator)
-    field.amplitude.copy_(torch.rand(BOX // 2 + 1))
+    field.scale_to(torch.rand(BOX // 2 + 1))
     other = case.build(torch.Generator().manual_seed(9))
     torch.save(field.state_dict(), tmp_path / "field.pt")
     other.load_state_dict(torch.load(tmp_path / "field.pt", weights_only=True))
@@ -100,7 +110,7 @@ def test_reset_follows_the_generator(case, generator, points):
     assert not torch.allclose(first, before)
 
 
-@fields
+@pytest.mark.parametrize("case", [c for c in FIELDS if c.name != "voxels"], ids=lambda case: case.name)
 def test_the_map_holds_the_field_on_whole_frequencies(case, generator):
     field = case.build(generator)
     spectrum = centred_fft3(field.volume())
@@ -128,6 +138,44 @@ def test_slices_are_its_values_on_planes(case, generator):
     assert torch.allclose(slices[1, 2], by_hand, atol=1e-5)
 
 
+CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet")]
+
+
+@pytest.mark.parametrize("case", CONFORMED, ids=lambda case: case.name)
+def test_a_conformation_changes_its_own_particle_only(case, generator, points):
+    conformed = case.build(generator)
+    z = torch.randn(2, 2, generator=generator)
+    both, moved = conformed(points, z), conformed(points, z + torch.tensor([[0.0, 0.0], [0.3, 0.0]]))
+    assert torch.equal(both[0], moved[0])
+    assert not torch.allclose(both[1], moved[1])
+    assert torch.allclose(conformed(points[1:], z[1:]), both[1:], atol=1e-5)
+    assert conformed.volume(z=z[0]).shape == (BOX,) * 3
+
+
+def test_voxels_hold_one_volume():
+    with pytest.raises(InputError, match="voxels"):
+        field("voxels", z_dim=1)(torch.Generator())
+
+
+def test_slices_of_voxels_are_those_of_their_map(generator):
+    voxels, lattice = field("voxels")(generator), FrequencyLattice.of_box(BOX).prefix(5)
+    rotations = random_rotations(4, generator)
+    # Its map ends at the band of the box, the corners of which random voxels fill too.
+    voxels.density.data.copy_(voxels.volume())
+    expected = FourierSlice.of_volume(voxels.volume()).project(rotations, lattice)
+    assert torch.allclose(voxels.slices(rotations[:, None], lattice.k)[:, 0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mlp", "voxels"])
+def test_a_field_starts_as_large_as_the_images(name, generator):
+    started = field(name)(generator)
+    small, large = torch.ones(BOX // 2 + 1), torch.full((BOX // 2 + 1,), 10.0)
+    started.scale_to(small)
+    first = started.volume()
+    started.scale_to(large)
+    assert torch.allclose(started.volume(), 10 * first, rtol=1e-3, atol=1e-4)
+
+
 class Analytic(FourierField):
     """Two Gaussian blobs off centre, whose transform is known."""
 
@@ -137,6 +185,9 @@ class Analytic(FourierField):
         self.centres = torch.tensor([[3.0, -2.0, 1.0], [-4.0, 1.0, 2.0]])
 
     def reset(self, generator: torch.Generator) -> None:
+        raise NotImplementedError
+
+    def scale_to(self, amplitude: Tensor) -> None:
         raise NotImplementedError
 
     def forward(self, points: Tensor, z: Tensor | None = None) -> Tensor:
@@ -163,10 +214,10 @@ def test_the_network_sees_the_positive_half_only(points):
 
 
 def test_features_reach_as_far_as_their_sigma(generator):
-    narrow = feature_frequencies(MLPSettings(feature_sigma=0.5), 64, generator)
+    narrow = feature_frequencies(NetworkSettings(feature_sigma=0.5), 64, generator)
     assert narrow.shape == (96, 3)
     assert float(narrow.std()) == pytest.approx(16, rel=0.2)
-    axes = feature_frequencies(MLPSettings(encoding="geometric"), 64, generator)
+    axes = feature_frequencies(NetworkSettings(encoding="geometric"), 64, generator)
     assert axes.shape == (96, 3)
     assert ((axes != 0).sum(1) == 1).all()
     assert float(axes.max()) == pytest.approx(32)

@@ -1,9 +1,11 @@
 """Poses that learn: the table moves only whom it saw, the regressor reads poses off images."""
 
+import pytest
 import torch
 
 from cryoloom.model.batch import Batch
-from cryoloom.model.encoders import ConvolutionalEncoder, small_images
+from cryoloom.model.encoders import Encoder, EncoderSettings, small_images
+from cryoloom.model.poses.heads import HEADS
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.table import PoseTable
 from cryoloom.physics.pose import Pose
@@ -39,26 +41,86 @@ def test_a_step_moves_only_the_particles_of_its_batch(plant, generator):
         assert moved.tolist() == sorted(index)
 
 
-def test_a_regressor_gives_rotations_and_bounded_shifts(plant, generator):
-    planted = plant(4, snr=1.0)
-    regressor = PoseRegressor(ConvolutionalEncoder(box=16), 8.0, generator, hypotheses=3)
-    pose = regressor(batch_of(planted))
-    assert pose.rotation.shape == (4, 3, 3, 3)
-    assert pose.shift.shape == (4, 3, 2)
+ENCODERS = [EncoderSettings(network=network, box=16, width=8, features=32) for network in ("cnn", "vgg", "mlp")]
+
+
+def read(encoder: Encoder, planted) -> Batch:
+    batch = batch_of(planted)
+    return batch.read(encoder(batch))
+
+
+@pytest.mark.parametrize("settings", ENCODERS, ids=lambda s: s.network)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_regressor_gives_rotations_and_bounded_shifts(plant, generator, settings, head):
+    encoder = Encoder(settings, 2, generator)
+    regressor = PoseRegressor(encoder.features, head, 8.0, generator, hypotheses=3)
+    pose = regressor(read(encoder, plant(4, snr=1.0)))
+    assert pose.rotation.shape == (4, 6, 3, 3)
+    assert pose.shift.shape == (4, 6, 2)
     unit = pose.rotation @ pose.rotation.transpose(-1, -2)
     assert torch.allclose(unit, torch.eye(3).expand_as(unit), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(pose.rotation), torch.ones(4, 6), atol=1e-5)
     assert pose.shift.abs().max() <= 8
     (pose.rotation[..., 0, 1].sum() + pose.shift.sum()).backward()
-    assert all(p.grad is not None for p in regressor.parameters())
+    assert all(p.grad is not None for part in (encoder, regressor) for p in part.parameters())
     assert float(angular_distance(pose.rotation[0], pose.rotation[1]).max().detach()) > 0
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_rotation_can_be_said(head, generator):
+    numbers, rotation_of = HEADS[head]
+    wanted = random_rotations(8, generator)
+    said = torch.randn(8, numbers, generator=generator).requires_grad_()
+    optimiser = torch.optim.Adam([said], lr=0.05)
+    for _ in range(600):
+        optimiser.zero_grad()
+        (rotation_of(said) - wanted).square().sum().backward()
+        optimiser.step()
+    # A chart may hold one of them at a saddle for long.
+    assert float(angular_distance(rotation_of(said), wanted).detach().median()) < 0.5
+
+
+def test_the_second_view_of_an_image_is_the_first_of_the_image_turned_by_pi(plant, generator):
+    planted = plant(4, snr=1.0)
+    encoder = Encoder(ENCODERS[0], 2, generator)
+    regressor = PoseRegressor(encoder.features, "s2s2", 8.0, generator)
+    turned = Batch(torch.arange(4), planted.lattice.spectrum(turn_by_pi(planted)), planted.evidence)
+    features = encoder(batch_of(planted)), encoder(turned)
+    assert torch.allclose(features[0], features[1].flip(1), atol=1e-4)
+    pose, other = (regressor(batch_of(planted).read(f)) for f in features)
+    # The same reading of the same picture, said of the image before it was turned.
+    half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
+    assert torch.allclose(pose.rotation[:, 1], half_turn @ other.rotation[:, 0], atol=1e-4)
+    assert torch.allclose(pose.shift[:, 1], -other.shift[:, 0], atol=1e-4)
+
+
+def turn_by_pi(planted) -> torch.Tensor:
+    images = planted.lattice.images(planted.spectrum)
+    return images.flip((1, 2)).roll((1, 1), (1, 2))
+
+
+def test_shifts_can_be_given(plant, generator):
+    planted = plant(4, snr=1.0)
+    encoder, given = Encoder(ENCODERS[0], 2, generator), torch.randn(9, 2, generator=generator)
+    index = torch.tensor([8, 0, 3, 5])
+    batch = batch_of(planted, index)
+    batch = batch.read(encoder(batch))
+    pose = PoseRegressor(32, "s2s2", 0.0, generator, given=given)(batch)
+    assert torch.equal(pose.shift, given[index][:, None].expand(4, 2, 2))
+    assert not PoseRegressor(32, "s2s2", 0.0, generator)(batch).shift.any()
 
 
 def test_small_images_are_the_images_at_low_frequency(plant):
     planted = plant(3, snr=1e6)
-    images = small_images(batch_of(planted), 16)
+    images = small_images(planted.spectrum, planted.lattice, 16, low_pass=2)
     whole = planted.lattice.images(planted.spectrum)
+    assert images.shape == (3, 3, 16, 16)
     # The smaller box samples every second pixel of what is left below its band.
     low = planted.lattice.prefix(7)
     expected = low.images(planted.spectrum[:, : len(low)])[:, ::2, ::2]
-    assert torch.allclose(images, expected / expected.flatten(1).std(1)[:, None, None], atol=1e-4)
+    assert torch.allclose(images[:, 0], expected / expected.flatten(1).std(1)[:, None, None], atol=1e-4)
     assert whole.shape[-1] == 32
+    power = torch.fft.fft2(images).abs().square()
+    share = power[..., 4:13, 4:13].sum((2, 3)) / power.sum((2, 3))
+    assert (share[:, 0] > share[:, 1]).all()
+    assert (share[:, 1] > share[:, 2]).all()

@@ -9,7 +9,8 @@ import torch
 from cryoloom.data import read_particles
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
-from cryoloom.model.fields.mlp import MLPField, MLPSettings
+from cryoloom.model.fields.build import build_field
+from cryoloom.model.fields.settings import FieldSettings, NetworkSettings
 from cryoloom.model.poses.table import PoseTable
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
@@ -17,9 +18,10 @@ from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.amplitude import signal_amplitude
-from cryoloom.solve.fit import ComputeSettings, Fit, FitState
+from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.march import MarchSettings, march
+from cryoloom.solve.model import ComputeSettings, Model
 from cryoloom.solve.run import Run, RunConfig
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Session
@@ -45,7 +47,7 @@ def stages() -> list[Stage]:
         Stage("march", 2, "search", band=5, images=30, search=search, polish_steps=1, **common),
         Stage("train", 1, "stored", band=8, reset=True, **common),
         Stage("refine", 0, "polish", band=8, polish_steps=2, **common),
-        Stage("gradient", 2, "model", ("field", "poses"), 8, 16, 1e-3, pose_lr=1e-2),
+        Stage("gradient", 2, "model", ("field", "poses"), 8, 16, 1e-3, rates={"poses": 1e-2}),
         Stage("poses", 0, "infer", (), 8, 16, 0.0),
     ]
 
@@ -59,11 +61,13 @@ def march_search():
 def fit_of(particles: Particles, run: Run, stages: list[Stage]) -> Fit:
     session = Session(run, Team(), lambda *_: None)
     images = WorkingImages(particles)
-    field = MLPField(24, MLPSettings(width=16, blocks=1), session.beginning)
-    field.amplitude.copy_(signal_amplitude(images))
+    settings = FieldSettings(network=NetworkSettings(width=16, blocks=1))
+    field = build_field(settings, 24, session.beginning)
+    field.scale_to(signal_amplitude(images))
     table = PoseTable(Pose.single(random_rotations(60, session.beginning)), images.pixel_size)
     scope = Scope.of(ScopeSettings(), images, "C1")
-    return Fit(images, {"field": field, "poses": table}, stages, session, scope, ComputeSettings(precision="f32"))
+    model = Model(images, {"field": field, "poses": table}, ComputeSettings(precision="f32"))
+    return Fit(model, stages, session, scope)
 
 
 def carried_out(particles: Particles, run: Run, stages: list[Stage]) -> tuple[Fit, FitState]:
@@ -86,7 +90,7 @@ def test_stopped_at_any_batch_it_goes_on_to_the_bit(particles, config, tmp_path,
     whole = Run.create(tmp_path / "whole", config)
     fit, state = carried_out(particles, whole, stages())
     saved, lines = fit.session.step, [without_clock(line) for line in whole.metrics()]
-    weights = {f"{a}.{b}": w for a, part in fit.parts.items() for b, w in part.state_dict().items()}
+    weights = {f"{a}.{b}": w for a, part in fit.model.parts.items() for b, w in part.state_dict().items()}
     for stop in range(1, saved, 3):
         run = Run.create(tmp_path / f"stop-{stop}", config)
         with monkeypatch.context() as patch:
@@ -94,7 +98,7 @@ def test_stopped_at_any_batch_it_goes_on_to_the_bit(particles, config, tmp_path,
             with pytest.raises(KeyboardInterrupt):
                 carried_out(particles, run, stages())
         again, resumed = carried_out(particles, Run.open(run.path), stages())
-        for name, part in again.parts.items():
+        for name, part in again.model.parts.items():
             for key, weight in part.state_dict().items():
                 assert torch.equal(weight, weights[f"{name}.{key}"]), (stop, name, key)
         assert torch.equal(resumed.poses.rotation, state.poses.rotation)
@@ -136,27 +140,27 @@ def test_training_lowers_the_loss_and_moves_only_what_it_names(particles, config
     common = {"poses": "stored", "batch_size": 16, "lr": 3e-3}
     run = Run.create(tmp_path / "run", config)
     fit = fit_of(particles, run, [Stage("train", 12, train=("field",), band=8, **common)])
-    before = fit.parts["poses"].move.weight.clone()
+    before = fit.model.parts["poses"].move.weight.clone()
     start = fit.start(particles.poses())
     state = fit.run(start)
     losses = [line["loss"] for line in run.metrics()]
     assert losses[0] > 0.5
     # The noise follows what is left, so the sum of squares itself is compared.
     assert float(state.noise[2:8].sum()) < 0.9 * float(start.noise[2:8].sum())
-    assert torch.equal(before, fit.parts["poses"].move.weight)
+    assert torch.equal(before, fit.model.parts["poses"].move.weight)
     assert torch.equal(state.poses.rotation, particles.poses().rotation)
 
 
 def test_the_gradient_of_a_batch_is_the_sum_of_its_shares(particles, config, tmp_path, monkeypatch):
     stage = Stage("train", 1, "stored", ("field",), 8, 16, 1e-3)
     fit = fit_of(particles, Run.create(tmp_path / "run", config), [stage])
-    nothing = torch.zeros(fit.images.lattice.count(8))
-    state = replace(fit.start(particles.poses()), order=torch.arange(60), residual=nothing)
-    last = fit.field.get_parameter("network.1.last.weight")
+    nothing = torch.zeros(2, fit.images.lattice.count(8))
+    state = replace(fit.start(particles.poses()), order=torch.arange(60), squares=nothing)
+    last = fit.model.field.get_parameter("network.mlp.last.weight")
     found = []
     for share in (slice(None), slice(0, None, 2), slice(1, None, 2)):
         monkeypatch.setattr(fit.team, "share", lambda index, share=share: index[share])
-        fit.field.reset(torch.Generator().manual_seed(0))
+        fit.model.field.reset(torch.Generator().manual_seed(0))
         fit.step(state, stage, torch.arange(16))
         assert last.grad is not None
         found.append(last.grad.clone())

@@ -29,8 +29,16 @@ class Field(nn.Module, ABC):
         """The map (D, D, D) of one conformation z (Z,), frequencies above `band` Fourier pixels left out."""
 
     @abstractmethod
+    def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
+        """Spectra (B, K, P) of the projections at rotations (B, K, 3, 3), at in-plane Fourier pixels k (P, 2)."""
+
+    @abstractmethod
     def reset(self, generator: torch.Generator) -> None:
         """Draw all weights anew."""
+
+    @abstractmethod
+    def scale_to(self, amplitude: Tensor) -> None:
+        """Expect Fourier coefficients as large as `amplitude` (D/2 + 1,) by shell."""
 
     def compile_network(self) -> None:
         """Have torch.compile work on the real-valued part; complex arithmetic is left as it is."""
@@ -45,7 +53,10 @@ class FourierField(Field):
     domain = "fourier"
 
     def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
-        """Central slices (B, K, P) at rotations (B, K, 3, 3) and in-plane frequencies k (P, 2): `V̂(Rᵀ(kx, ky, 0))`."""
+        """Central slices (B, K, P) at rotations (B, K, 3, 3) and in-plane frequencies k (P, 2): `V̂(Rᵀ(kx, ky, 0))`.
+
+        z: (B, Z), one conformation for all slices of a particle.
+        """
         # Where in frequency the network is asked must stay exact, whatever precision it computes in.
         with torch.autocast(rotations.device.type, enabled=False):
             points = torch.einsum("bkji,pj->bkpi", rotations[..., :2, :], k / self.box)

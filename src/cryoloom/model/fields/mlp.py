@@ -1,44 +1,34 @@
 """Positional MLP: a network from Fourier features of a frequency to the volume's Hartley values there (cryoDRGN)."""
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import BaseModel
-from pydantic import Field as Setting
 from torch import Tensor, nn
 
-from cryoloom.model.fields.field import FourierField, positive_half
+from cryoloom.model.fields.network import FieldNetwork
+from cryoloom.model.fields.settings import NetworkSettings
 from cryoloom.model.weights import draw_weights
-
-Encoding = Literal["gaussian", "geometric"]
-
-
-class MLPSettings(BaseModel, extra="forbid"):
-    """The positional MLP: its size and how frequencies enter it."""
-
-    width: int = Setting(default=256, gt=0, description="Units of each layer of the network.")
-    blocks: int = Setting(default=3, gt=0, description="Residual layers between the first and the last layer.")
-    encoding: Encoding = Setting(
-        default="gaussian", description="Fourier features: gaussian (random directions) or geometric (along the axes)."
-    )
-    feature_sigma: float = Setting(
-        default=0.5, gt=0, description="Spread of the Gaussian features, in halves of the box per unit frequency."
-    )
 
 
 class ResidualMLP(nn.Module):
-    """Input layer, `blocks` layers x ← relu(x + W x + b), output layer: (…, inputs) → (…, outputs)."""
+    """First layer, `blocks` layers x ← relu(x + W x + b), last layer: (B, P, inputs) → (B, P, outputs).
 
-    def __init__(self, inputs: int, width: int, blocks: int, outputs: int):
+    A conformation z (B, Z) enters the first layer through weights of its own: W (x, z) = W_x x + W_z z.
+    """
+
+    def __init__(self, inputs: int, width: int, blocks: int, outputs: int, z_dim: int = 0):
         super().__init__()
         self.first = nn.Linear(inputs, width)
+        self.conformation = nn.Linear(z_dim, width, bias=False) if z_dim else None
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.last = nn.Linear(width, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """Values of the last layer."""
-        x = torch.relu(self.first(x))
+        x = self.first(x)
+        if self.conformation is not None and z is not None:
+            x = x + self.conformation(z)[:, None]
+        x = torch.relu(x)
         for block in self.blocks:
             x = torch.relu(x + block(x))
         return self.last(x)
@@ -61,7 +51,7 @@ class FourierFeatures(nn.Module):
         return torch.cat([torch.sin(phase), torch.cos(phase)], -1)
 
 
-def feature_frequencies(settings: MLPSettings, box: int, generator: torch.Generator) -> Tensor:
+def feature_frequencies(settings: NetworkSettings, box: int, generator: torch.Generator) -> Tensor:
     """Frequencies (3D/2, 3), radians per unit of the points: N(0, σD/2), or D/2 on each axis from 1 to D/2 by ratio."""
     half = box // 2
     if settings.encoding == "gaussian":
@@ -70,42 +60,19 @@ def feature_frequencies(settings: MLPSettings, box: int, generator: torch.Genera
     return torch.cat([torch.eye(3)[i] * scale[:, None] for i in range(3)])
 
 
-class MLPField(FourierField):
-    """A volume's Fourier transform as a network, evaluated on one half space only.
+class PositionalMLP(FieldNetwork):
+    """Fourier features, then a residual MLP: points (B, P, 3), z (B, Z) → (B, P, 2) (Zhong et al. 2021)."""
 
-    V̂(p) = a(|p|) · (E − i·s·O) with (E, O) = network(s·p), s = ±1 so that s·p lies in the half space: E and O are the
-    even and odd half of the Hartley values at p and −p. Hermitian symmetry is exact at half the evaluations.
-    `amplitude` (D/2 + 1,) is a(|k|) by shell, so that the network's values are of order one.
-    Zhong et al. 2021, cryoDRGN.
-    """
-
-    amplitude: Tensor
-
-    def __init__(self, box: int, settings: MLPSettings, generator: torch.Generator):
-        super().__init__(box)
-        features = FourierFeatures(feature_frequencies(settings, box, generator))
-        inputs = 2 * len(features.frequencies)
-        self.network = nn.Sequential(features, ResidualMLP(inputs, settings.width, settings.blocks, 2))
-        self.register_buffer("amplitude", torch.ones(box // 2 + 1))
-        self.reset(generator)
+    def __init__(self, box: int, z_dim: int, settings: NetworkSettings, generator: torch.Generator):
+        super().__init__()
+        self.features = FourierFeatures(feature_frequencies(settings, box, generator))
+        inputs = 2 * len(self.features.frequencies)
+        self.mlp = ResidualMLP(inputs, settings.width, settings.blocks, 2, z_dim)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draw all weights anew; features and amplitude stay."""
+        """Draw all weights anew; the features stay."""
         draw_weights(self, generator)
 
-    def compile_network(self) -> None:
-        """Have torch.compile work on the network."""
-        self.network.compile()
-
     def forward(self, points: Tensor, z: Tensor | None = None) -> Tensor:
-        """V̂ (B, P), complex, at points (B, P, 3)."""
-        half, sign = positive_half(points)
-        even, odd = self.network(half).to(points.dtype).unbind(-1)
-        gain = self._gain(points)
-        return torch.complex(gain * even, -gain * sign * odd)
-
-    def _gain(self, points: Tensor) -> Tensor:
-        radius = points.norm(dim=-1) * self.box
-        low = radius.detach().floor().long().clamp(max=self.box // 2 - 1)
-        part = radius - low
-        return self.amplitude[low] * (1 - part) + self.amplitude[low + 1] * part
+        """Two values at each point."""
+        return self.mlp(self.features(points), z)

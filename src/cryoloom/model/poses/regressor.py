@@ -1,28 +1,40 @@
-"""Poses read off the images by a network: six numbers to a rotation, two to a shift, for each of K hypotheses."""
+"""Poses read off the images by a network: a rotation and a shift for each view of the image."""
 
 import torch
 from torch import Tensor, nn
 
 from cryoloom.model.batch import Batch
-from cryoloom.model.encoders import ConvolutionalEncoder
+from cryoloom.model.poses.heads import HEADS, HeadName
+from cryoloom.model.poses.inference import PoseModel
 from cryoloom.model.weights import draw_weights
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.so3 import matrix_from_6d
 
 
-class PoseRegressor(nn.Module):
-    """An encoder with a head for S2×S2 (Gram–Schmidt of two vectors) and one for shifts of up to `shift_angst`."""
+class PoseRegressor(PoseModel):
+    """Dense layers from an encoder's features to a rotation, and to a shift of up to `shift_angst`.
+
+    Features (B, V, F) give V·H hypotheses, H of each view. What the second view, the image turned by π, says is turned
+    back: R ← Rz(π) R, t ← −t. With `shift_angst` 0 the shifts are those `given` (N, 2) in Å, or zero.
+    """
 
     shift_angst: Tensor
+    given: Tensor | None
 
     def __init__(
-        self, encoder: ConvolutionalEncoder, shift_angst: float, generator: torch.Generator, hypotheses: int = 1
+        self,
+        features: int,
+        head: HeadName,
+        shift_angst: float,
+        generator: torch.Generator,
+        hypotheses: int = 1,
+        given: Tensor | None = None,
     ):
         super().__init__()
-        self.encoder, self.hypotheses = encoder, hypotheses
-        self.rotation_head = nn.Linear(encoder.features, 6 * hypotheses)
-        self.shift_head = nn.Linear(encoder.features, 2 * hypotheses)
+        self.numbers, self.rotation_of = HEADS[head]
+        self.rotation_head = _head(features, self.numbers * hypotheses)
+        self.shift_head = _head(features, 2 * hypotheses) if shift_angst else None
         self.register_buffer("shift_angst", torch.tensor(float(shift_angst)))
+        self.register_buffer("given", given)
         self.reset(generator)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -30,8 +42,24 @@ class PoseRegressor(nn.Module):
         draw_weights(self, generator)
 
     def forward(self, batch: Batch) -> Pose:
-        """Poses (B, K, 3, 3) and shifts (B, K, 2) in Å of a batch."""
-        features = self.encoder(batch)
-        rotation = matrix_from_6d(self.rotation_head(features).view(-1, self.hypotheses, 6))
-        shift = self.shift_angst * torch.tanh(self.shift_head(features).view(-1, self.hypotheses, 2))
+        """Poses (B, K, 3, 3) and shifts (B, K, 2) in Å of a batch whose features are there."""
+        features = batch.features
+        assert features is not None
+        b, views = features.shape[:2]
+        rotation = self.rotation_of(self.rotation_head(features).view(b, views, -1, self.numbers))
+        turn = features.new_ones(views, 3)
+        # The second view is turned by π about the beam.
+        turn[1:, :2] = -1
+        rotation = (turn[:, None, :, None] * rotation).flatten(1, 2)
+        if self.shift_head is not None:
+            shift = self.shift_angst * torch.tanh(self.shift_head(features).view(b, views, -1, 2))
+            shift = (shift * turn[:, None, :2]).flatten(1, 2)
+        elif self.given is not None:
+            shift = self.given[batch.index.to(self.given.device)][:, None].expand(b, rotation.shape[1], 2)
+        else:
+            shift = rotation.new_zeros(b, rotation.shape[1], 2)
         return Pose(rotation, shift)
+
+
+def _head(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))

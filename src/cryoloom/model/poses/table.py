@@ -4,11 +4,12 @@ import torch
 from torch import nn
 
 from cryoloom.model.batch import Batch
+from cryoloom.model.poses.inference import PoseModel
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import matrix_from_rotvec
 
 
-class PoseTable(nn.Module):
+class PoseTable(PoseModel):
     """Poses `R = exp([w]×) R₀`, `t = t₀ + d` of N particles, K hypotheses each, with parameters (w, d), rad and px.
 
     The parameters' gradient is sparse: a step moves only the particles of its batch.

@@ -1,0 +1,1 @@
+"""Conformation models: how each particle's z is inferred."""

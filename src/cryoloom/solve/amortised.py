@@ -1,0 +1,53 @@
+"""Fits in which a network reads the pose off each image: CryoPoseNet, cryoAI and pose-VAE differ in settings only."""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from cryoloom.model.encoders import Encoder, EncoderSettings
+from cryoloom.model.poses.heads import HeadName
+from cryoloom.model.poses.regressor import PoseRegressor
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.gradual import GradualSettings, at_known, together
+from cryoloom.solve.workbench import NeuralSettings, Workbench
+
+
+class AmortisedSettings(NeuralSettings):
+    """Settings of systems whose poses a network reads off the images."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    encoder_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    pose_head: HeadName = Field(
+        default="s2s2", description="How numbers become a rotation: s2s2 (two vectors), quaternion or euler (ZYZ)."
+    )
+    hypotheses: int = Field(default=1, gt=0, description="Poses read off each view of an image; the best one counts.")
+    symmetric_loss: bool = Field(
+        default=False, description="Read each image turned by half a turn, too, and let the better of both count."
+    )
+    shifts: Literal["predicted", "given"] = Field(
+        default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
+    )
+    train: GradualSettings = GradualSettings()
+
+
+def amortised_parts(bench: Workbench, settings: AmortisedSettings, poses: Pose | None) -> dict[str, nn.Module]:
+    """Encoder and pose heads, which read `poses`' shifts where those are given."""
+    given = poses.best_shift.float() if poses is not None and settings.shifts == "given" else None
+    encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, bench.beginning)
+    limit = bench.shift_angst if settings.shifts == "predicted" else 0.0
+    heads = PoseRegressor(
+        encoder.features, settings.pose_head, limit, bench.beginning, hypotheses=settings.hypotheses, given=given
+    )
+    return {"encoder": encoder, "poses": heads}
+
+
+def fit_amortised(bench: Workbench, settings: AmortisedSettings, poses: Pose | None) -> None:
+    """Fit field and network together; at `poses`, where given with their rotations to keep, the field alone."""
+    field = bench.field()
+    if poses is not None and settings.shifts == "predicted":
+        bench.fit({"field": field}, at_known(settings.train, bench.images.box), poses)
+        return
+    rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
+    stages = together(settings.train, rates, bench.images.box)
+    bench.fit({"field": field, **amortised_parts(bench, settings, poses)}, stages, poses)

@@ -1,0 +1,113 @@
+"""The parts that together predict images: a field, and what infers poses and conformations, on one device."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel
+from pydantic import Field as Setting
+from torch import Tensor, nn
+
+from cryoloom.model.batch import Batch
+from cryoloom.model.conformation.latent import ConformationModel, Latent
+from cryoloom.model.fields.field import Field
+from cryoloom.model.objective import Misfit, least_misfit
+from cryoloom.model.poses.inference import PoseModel
+from cryoloom.model.poses.search import has_fast_bf16
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.images import WorkingImages
+
+
+class ComputeSettings(BaseModel, extra="forbid"):
+    """How the arithmetic of training is done."""
+
+    precision: Literal["auto", "f32", "bf16"] = Setting(
+        default="auto", description="Of the field's network: f32, bf16, or auto (bf16 where the hardware has it)."
+    )
+    compile: bool = Setting(default=False, description="Compile the field's network with torch.compile.")
+
+
+class Prediction(NamedTuple):
+    """What the parts make of B particles: pose, K hypotheses each, latent or None, and how far they miss the images."""
+
+    pose: Pose
+    latent: Latent | None
+    misfit: Misfit
+
+
+class Model:
+    """Parts by name: "field" always, "encoder" where images are read, "poses" where a module knows them, "conformation"
+    where there is a z.
+    """
+
+    def __init__(self, images: WorkingImages, parts: Mapping[str, nn.Module], compute: ComputeSettings):
+        self.images = images
+        self.parts = {name: part.to(images.device) for name, part in parts.items()}
+        self.bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_fast_bf16(images.device))
+        if compute.compile:
+            self.field.compile_network()
+
+    @property
+    def field(self) -> Field:
+        """The volume that is fitted."""
+        field = self.parts["field"]
+        assert isinstance(field, Field)
+        return field
+
+    @property
+    def conformation(self) -> ConformationModel | None:
+        """What infers z, where there is one."""
+        model = self.parts.get("conformation")
+        assert model is None or isinstance(model, ConformationModel)
+        return model
+
+    def map(self, band: float | None = None, z: Tensor | None = None) -> Tensor:
+        """The field's map (D, D, D) of a conformation z (Z,), else z = 0, up to a band, as the images have it."""
+        if z is None and self.conformation is not None:
+            z = torch.zeros(self.conformation.z_dim, device=self.images.device)
+        with self._autocast(), torch.no_grad():
+            return self.field.volume(band, z)
+
+    @property
+    def poses(self) -> PoseModel:
+        """What knows or infers the poses, in a fit that has it."""
+        model = self.parts["poses"]
+        assert isinstance(model, PoseModel)
+        return model
+
+    def batch(self, index: Tensor, noise: Tensor, band: float, read: bool = True) -> Batch:
+        """The particles at `index` up to a band, with the features of the encoder where they are to be `read`."""
+        lattice = self.images.lattice.prefix(band)
+        spectrum = self.images.spectrum(index)[:, : len(lattice)]
+        batch = Batch(index, spectrum, self.images.evidence_of(spectrum, index, noise.to(lattice.k), lattice))
+        if not read or "encoder" not in self.parts:
+            return batch
+        with self._autocast():
+            return batch.read(self.parts["encoder"](batch))
+
+    def predict(self, batch: Batch, pose: Pose | None, noise: Tensor | None) -> Prediction:
+        """What the parts make of a batch: at `pose`, else at the poses that the model infers."""
+        device, latent = self.images.device, None
+        at: Pose = self.poses(batch) if pose is None else pose
+        if self.conformation is not None and noise is not None:
+            latent = self.conformation(batch, noise.to(device))
+        rotation, shift = at.rotation.to(device), at.shift.to(device)
+        with self._autocast():
+            slices = self.field.slices(rotation, batch.lattice.k, None if latent is None else latent.z)
+        return Prediction(at, latent, least_misfit(slices, shift / self.images.pixel_size, batch.evidence))
+
+    def infer(self, batch: Batch) -> Prediction:
+        """What the parts make of a batch at the mean of its latent."""
+        z_dim = 0 if self.conformation is None else self.conformation.z_dim
+        return self.predict(batch, None, torch.zeros(len(batch), z_dim) if z_dim else None)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def best_of(made: Prediction) -> Pose:
+    """The pose of each particle's best hypothesis, (B, 1)."""
+    rows = torch.arange(len(made.misfit.best), device=made.pose.rotation.device)
+    best = made.misfit.best.to(rows.device)
+    return Pose.single(made.pose.rotation[rows, best], made.pose.shift[rows, best])

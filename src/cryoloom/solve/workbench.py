@@ -1,0 +1,57 @@
+"""What every recipe of a neural system begins and ends with: images, limits and a field; a fit and its results."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from cryoloom.data.particles import Particles
+from cryoloom.model.fields.build import build_field
+from cryoloom.model.fields.field import Field
+from cryoloom.model.fields.settings import FieldSettings
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.amplitude import signal_amplitude
+from cryoloom.solve.fit import Fit
+from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.model import ComputeSettings, Model
+from cryoloom.solve.results import write_fit
+from cryoloom.solve.run import Run
+from cryoloom.solve.scope import Scope, ScopeSettings
+from cryoloom.solve.session import Progress, Session
+from cryoloom.solve.stages import Stage
+from cryoloom.solve.team import Team
+
+
+class NeuralSettings(ScopeSettings, FieldSettings):
+    """Settings that all neural systems share."""
+
+    compute: ComputeSettings = ComputeSettings()
+
+
+class Workbench:
+    """A particle set, the limits of its molecule and a run, laid out for a fit."""
+
+    def __init__(self, particles: Particles, settings: NeuralSettings, run: Run, team: Team, progress: Progress):
+        self.particles, self.settings = particles, settings
+        self.images = WorkingImages(particles, team.device)
+        self.scope = Scope.of(settings, self.images, run.config.symmetry)
+        self.session = Session(run, team, progress)
+        self.beginning = self.session.beginning
+
+    @property
+    def shift_angst(self) -> float:
+        """The largest shift of a particle, Å."""
+        return self.scope.shift_px * self.images.pixel_size
+
+    def field(self, z_dim: int = 0) -> Field:
+        """The field that the settings name, with random weights and scaled to the images."""
+        field = build_field(self.settings, self.images.box, self.beginning, z_dim)
+        field.scale_to(signal_amplitude(self.images).cpu())
+        return field
+
+    def fit(self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None) -> None:
+        """Fit the parts, from `poses` where they are given, and write what comes out."""
+        model = Model(self.images, parts, self.settings.compute)
+        fit = Fit(model, stages, self.session, self.scope)
+        state = fit.run(fit.start(poses))
+        if self.session.team.leads:
+            write_fit(self.session.run, self.particles, model.map(), fit.mask, state.poses, self.settings.contrast)

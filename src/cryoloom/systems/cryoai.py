@@ -1,0 +1,38 @@
+"""cryoAI: poses and shifts read off each image and its half turn, a FourierNet answers (the recipe)."""
+
+from pydantic import Field
+
+from cryoloom.data.particles import Particles
+from cryoloom.model.encoders import EncoderSettings
+from cryoloom.model.fields.settings import FieldName
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
+from cryoloom.solve.gradual import GradualSettings
+from cryoloom.solve.run import Run
+from cryoloom.solve.session import Progress
+from cryoloom.solve.team import Team
+from cryoloom.solve.workbench import Workbench
+
+SUMMARY = "a FourierNet, poses and shifts read off the images, symmetric loss; cost independent of their number"
+PAPER = "Levy et al., ECCV 2022"
+
+
+class CryoAISettings(AmortisedSettings):
+    """Settings of cryoai."""
+
+    field: FieldName = Field(default="fouriernet", description="The volume: fouriernet, siren, mlp or voxels.")
+    encoder: EncoderSettings = EncoderSettings(network="vgg", low_pass=4, width=16)
+    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    symmetric_loss: bool = Field(
+        default=True, description="Read each image turned by half a turn, too, and let the better of both count."
+    )
+    train: GradualSettings = GradualSettings(
+        passes=36, first_band=64, last_band=64, learning_rate=1e-3, noise="white", prepare_passes=0
+    )
+
+
+def reconstruct(
+    particles: Particles, poses: Pose | None, settings: CryoAISettings, run: Run, team: Team, progress: Progress
+) -> None:
+    """Map and poses of a particle set, into the run directory; `poses` that are given are kept."""
+    fit_amortised(Workbench(particles, settings, run, team, progress), settings, poses)
