@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,3 +118,33 @@ def test_a_checkpoint_of_another_system_is_refused(phantom_set: Path, finished: 
     assert "is a run of loom" in said
     said = cryoloom(*common, "--init", found, "-o", tmp_path / "wide", code=2)
     assert "has other settings or another box" in said
+
+
+def test_conformations_at_known_poses(phantom_set: Path, tmp_path: Path):
+    run, known = tmp_path / "run", phantom_set / "truth" / "particles.star"
+    common = ("reconstruct", phantom_set / "particles.star", "--system", "cryodrgn", *GRADUAL)
+    assert "needs poses" in cryoloom(*common, "-o", tmp_path / "without", code=2)
+    cryoloom(*common, "--z-dim", 2, "--poses", known, "-o", run)
+    latents = np.load(run / "latents.npz")
+    assert latents["z_mean"].shape == latents["z_log_var"].shape == (400, 2)
+    assert latents["particle"].tolist() == list(range(400))
+    written = particles_of(run)
+    assert np.allclose(written.column("latent_1"), latents["z_mean"][:, 0], atol=1e-5)
+    assert torch.allclose(poses_of(run).rotation, poses_of(phantom_set / "truth").rotation, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [("--system", "cryoai"), ("--system", "cryoposenet", "--pose-head", "euler")])
+def test_poses_read_off_images(phantom_set: Path, tmp_path: Path, options):
+    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 2, "--device", "cpu")
+    cryoloom("reconstruct", phantom_set / "particles.star", *options, *quick, "-o", tmp_path / "run")
+    assert torch.isfinite(volume_of(tmp_path / "run")).all()
+    assert len(poses_of(tmp_path / "run").rotation) == 400
+
+
+def test_the_symmetric_loss_can_be_switched(phantom_set: Path, tmp_path: Path):
+    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 1, "--device", "cpu", "--limit", 40)
+    common = ("reconstruct", phantom_set / "particles.star", *quick)
+    cryoloom(*common, "--system", "cryoai", "--no-symmetric-loss", "-o", tmp_path / "off")
+    cryoloom(*common, "--system", "cryoposenet", "--symmetric-loss", "-o", tmp_path / "on")
+    assert Run.open(tmp_path / "off").config.settings["symmetric_loss"] is False
+    assert Run.open(tmp_path / "on").config.settings["symmetric_loss"] is True

@@ -10,7 +10,7 @@ from cryoloom.model.poses.heads import HeadName
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.gradual import GradualSettings, at_known, together
-from cryoloom.solve.workbench import NeuralSettings, Workbench
+from cryoloom.solve.setup import NeuralSettings, Setup
 
 
 class AmortisedSettings(NeuralSettings):
@@ -31,23 +31,23 @@ class AmortisedSettings(NeuralSettings):
     train: GradualSettings = GradualSettings()
 
 
-def amortised_parts(bench: Workbench, settings: AmortisedSettings, poses: Pose | None) -> dict[str, nn.Module]:
+def amortised_parts(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> dict[str, nn.Module]:
     """Encoder and pose heads, which read `poses`' shifts where those are given."""
     given = poses.best_shift.float() if poses is not None and settings.shifts == "given" else None
-    encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, bench.beginning)
-    limit = bench.shift_angst if settings.shifts == "predicted" else 0.0
+    encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, setup.beginning)
+    limit = setup.shift_angst if settings.shifts == "predicted" else 0.0
     heads = PoseRegressor(
-        encoder.features, settings.pose_head, limit, bench.beginning, hypotheses=settings.hypotheses, given=given
+        encoder.features, settings.pose_head, limit, setup.beginning, hypotheses=settings.hypotheses, given=given
     )
     return {"encoder": encoder, "poses": heads}
 
 
-def fit_amortised(bench: Workbench, settings: AmortisedSettings, poses: Pose | None) -> None:
+def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> None:
     """Fit field and network together; at `poses`, where given with their rotations to keep, the field alone."""
-    field = bench.field()
+    field = setup.field()
     if poses is not None and settings.shifts == "predicted":
-        bench.fit({"field": field}, at_known(settings.train, bench.images.box), poses)
+        setup.fit({"field": field}, at_known(settings.train, setup.images.box), poses)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
-    stages = together(settings.train, rates, bench.images.box)
-    bench.fit({"field": field, **amortised_parts(bench, settings, poses)}, stages, poses)
+    stages = together(settings.train, rates, setup.images.box)
+    setup.fit({"field": field, **amortised_parts(setup, settings, poses)}, stages, poses)

@@ -18,6 +18,7 @@ from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.model import Model, best_of
+from cryoloom.solve.results import Latents
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -91,6 +92,18 @@ class Fit:
         while state.stage < len(self.stages):
             state = self._pass(state)
         return state
+
+    @torch.no_grad()
+    def latents(self, state: FitState) -> Latents:
+        """Mean and log variance (N, Z) of every particle's conformation, with the band of the last stage."""
+        band, n = self.stages[-1].band, len(self.images)
+        found = []
+        for index in torch.arange(n).split(SEARCH_CHUNK):
+            batch = self.model.batch(index, state.noise, band)
+            found.append([part.cpu() for part in self.model.latent(batch)[:2]])
+            self.session.progress("latents", int(index[-1]) + 1, n, "")
+        mean, log_var = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return Latents(mean, log_var)
 
     # Passes
 

@@ -42,9 +42,13 @@ def together(settings: GradualSettings, rates: Mapping[str, float], box: int) ->
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
 
-def at_known(settings: GradualSettings, box: int) -> list[Stage]:
-    """The same passes with the field alone, at poses that are known."""
-    return [_stage(settings, "train", 1, "stored", ("field",), band) for band in _bands(settings, box)]
+def at_known(
+    settings: GradualSettings, box: int, rates: Mapping[str, float] | None = None, beta: float = 1.0
+) -> list[Stage]:
+    """The same passes at poses that are known, with the field and the parts in `rates`."""
+    rates = rates or {}
+    train, bands = ("field", *rates), _bands(settings, box)
+    return [_stage(settings, "train", 1, "stored", train, band, rates=rates, beta=beta) for band in bands]
 
 
 def _bands(settings: GradualSettings, box: int) -> list[float]:

@@ -97,6 +97,12 @@ class Model:
             slices = self.field.slices(rotation, batch.lattice.k, None if latent is None else latent.z)
         return Prediction(at, latent, least_misfit(slices, shift / self.images.pixel_size, batch.evidence))
 
+    def latent(self, batch: Batch) -> Latent:
+        """What the conformation model says of a batch, z at its mean."""
+        model = self.conformation
+        assert model is not None
+        return model(batch, torch.zeros(len(batch), model.z_dim, device=self.images.device))
+
     def infer(self, batch: Batch) -> Prediction:
         """What the parts make of a batch at the mean of its latent."""
         z_dim = 0 if self.conformation is None else self.conformation.z_dim

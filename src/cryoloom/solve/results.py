@@ -1,9 +1,14 @@
 """What a finished fit leaves in its run directory: the field's map, positive, and the pose of every particle."""
 
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from cryoloom.data import write_star
+from cryoloom.data.files import replacing
 from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
@@ -13,15 +18,46 @@ from cryoloom.solve.em.results import write_alarms
 from cryoloom.solve.run import Run
 
 
-def write_fit(run: Run, particles: Particles, volume: Tensor, mask: Tensor, poses: Pose, contrast: str) -> str:
-    """Write volumes/volume.mrc, particles.star and alarms.json; returns the molecule's contrast in the images.
+class Latents(NamedTuple):
+    """Mean and log variance (N, Z) of what is believed of every particle's conformation."""
+
+    mean: Tensor
+    log_var: Tensor
+
+
+def write_fit(
+    run: Run,
+    particles: Particles,
+    volume: Tensor,
+    mask: Tensor,
+    poses: Pose,
+    contrast: str,
+    latents: Latents | None = None,
+) -> str:
+    """Write volumes/volume.mrc, particles.star, latents.npz and alarms.json; returns the molecule's contrast.
 
     volume: (D, D, D) as the images have it; mask: (D, D, D) multiplied on; poses: of all particles, shifts in Å.
     """
     contrast = contrast_of((volume * mask)[mask > 0], contrast)
     volume = volume if contrast == "black" else -volume
     write_volume(run.path / "volumes" / "volume.mrc", (volume * mask).cpu(), particles.pixel_size)
-    write_star(run.path / "particles.star", particles, pose=poses)
+    write_star(run.path / "particles.star", particles, pose=poses, columns=latent_columns(latents))
+    if latents is not None:
+        write_latents(run.path / "latents.npz", latents)
     write_alarms(run, map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3)))
     run.record(stage="results", contrast=contrast)
     return contrast
+
+
+def latent_columns(latents: Latents | None) -> dict[str, Tensor]:
+    """The columns latent_1 … of particles.star."""
+    if latents is None:
+        return {}
+    return {f"latent_{i + 1}": column for i, column in enumerate(latents.mean.unbind(1))}
+
+
+def write_latents(path: Path, latents: Latents) -> None:
+    """Write z_mean and z_log_var (N, Z) and the row of each particle, `particle` (N,)."""
+    particle, mean, log_var = np.arange(len(latents.mean)), latents.mean.numpy(), latents.log_var.numpy()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, particle=particle, z_mean=mean, z_log_var=log_var)

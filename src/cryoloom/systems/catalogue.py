@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import cryoai, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
+from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class System:
 
 SYSTEMS: dict[str, System] = {
     "loom": System("loom", loom.SUMMARY, "cryoloom", loom.LoomSettings, loom.reconstruct),
+    "cryodrgn": System("cryodrgn", cryodrgn.SUMMARY, cryodrgn.PAPER, cryodrgn.CryodrgnSettings, cryodrgn.reconstruct),
     "cryodrgn2": System(
         "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
     ),

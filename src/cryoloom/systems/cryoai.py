@@ -10,8 +10,8 @@ from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
 from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import Setup
 from cryoloom.solve.team import Team
-from cryoloom.solve.workbench import Workbench
 
 SUMMARY = "a FourierNet, poses and shifts read off the images, symmetric loss; cost independent of their number"
 PAPER = "Levy et al., ECCV 2022"
@@ -35,4 +35,4 @@ def reconstruct(
     particles: Particles, poses: Pose | None, settings: CryoAISettings, run: Run, team: Team, progress: Progress
 ) -> None:
     """Map and poses of a particle set, into the run directory; `poses` that are given are kept."""
-    fit_amortised(Workbench(particles, settings, run, team, progress), settings, poses)
+    fit_amortised(Setup(particles, settings, run, team, progress), settings, poses)

@@ -6,8 +6,8 @@ from cryoloom.physics.pose import Pose
 from cryoloom.solve.march import MarchSettings, at_poses, march
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.team import Team
-from cryoloom.solve.workbench import NeuralSettings, Workbench
 
 SUMMARY = "a positional MLP in Fourier space, poses by hierarchical search and reused between searches"
 PAPER = "Zhong et al., ICCV 2021"
@@ -24,9 +24,9 @@ def reconstruct(
     particles: Particles, poses: Pose | None, settings: Cryodrgn2Settings, run: Run, team: Team, progress: Progress
 ) -> None:
     """Map and poses of a particle set, into the run directory; `poses` that are given are kept, or only refined."""
-    bench = Workbench(particles, settings, run, team, progress)
+    setup = Setup(particles, settings, run, team, progress)
     if poses is None:
-        stages = march(settings.march, settings.search, bench.images.box)
+        stages = march(settings.march, settings.search, setup.images.box)
     else:
-        stages = at_poses(settings.march, bench.images.box, run.config.refine)
-    bench.fit({"field": bench.field()}, stages, poses)
+        stages = at_poses(settings.march, setup.images.box, run.config.refine)
+    setup.fit({"field": setup.field()}, stages, poses)

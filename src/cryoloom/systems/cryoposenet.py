@@ -9,8 +9,8 @@ from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
 from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import Setup
 from cryoloom.solve.team import Team
-from cryoloom.solve.workbench import Workbench
 
 SUMMARY = "voxels in real space, poses read off the images by a convolutional network"
 PAPER = "Nashed et al., ICCVW 2021"
@@ -30,4 +30,4 @@ def reconstruct(
     particles: Particles, poses: Pose | None, settings: CryoPoseNetSettings, run: Run, team: Team, progress: Progress
 ) -> None:
     """Map and poses of a particle set, into the run directory; `poses` that are given are kept."""
-    fit_amortised(Workbench(particles, settings, run, team, progress), settings, poses)
+    fit_amortised(Setup(particles, settings, run, team, progress), settings, poses)

@@ -12,9 +12,9 @@ from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.gradual import GradualSettings, prepare, together
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.team import Team
 from cryoloom.solve.warm import load_part
-from cryoloom.solve.workbench import NeuralSettings, Workbench
 
 SUMMARY = "baseline: gradient descent on a table of poses, from a trained field (--init), given poses, or nothing"
 PAPER = "Zhong et al., ICCV 2021"
@@ -36,13 +36,13 @@ def reconstruct(
     """Map and poses of a particle set, into the run directory. Raises InputError for a start that is not there."""
     if settings.start == "given" and poses is None:
         raise InputError("--start given: no poses are given; add --poses known, --poses FILE or --init RUN.")
-    bench = Workbench(particles, settings, run, team, progress)
-    field = bench.field()
-    stages = together(settings.train, {"poses": settings.pose_rate}, bench.images.box)
+    setup = Setup(particles, settings, run, team, progress)
+    field = setup.field()
+    stages = together(settings.train, {"poses": settings.pose_rate}, setup.images.box)
     if run.config.init is not None:
         load_part(field, "field", run.config.init)
     else:
-        stages.insert(0, prepare(settings.train, "stored" if poses is not None else "random", bench.images.box))
-    random = Pose.single(random_rotations(len(bench.images), bench.beginning))
+        stages.insert(0, prepare(settings.train, "stored" if poses is not None else "random", setup.images.box))
+    random = Pose.single(random_rotations(len(setup.images), setup.beginning))
     given = poses if settings.start == "given" and poses is not None else random
-    bench.fit({"field": field, "poses": PoseTable(given, bench.images.pixel_size)}, stages, poses)
+    setup.fit({"field": field, "poses": PoseTable(given, setup.images.pixel_size)}, stages, poses)

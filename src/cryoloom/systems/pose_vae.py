@@ -8,8 +8,8 @@ from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
 from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import Setup
 from cryoloom.solve.team import Team
-from cryoloom.solve.workbench import Workbench
 
 SUMMARY = "baseline: a convolutional encoder predicts the pose, trained together with the field"
 PAPER = "Zhong et al., ICCV 2021"
@@ -28,4 +28,4 @@ def reconstruct(
     """Map and poses of a particle set, into the run directory. Raises InputError where poses are given."""
     if poses is not None:
         raise InputError("pose-vae predicts the poses itself and takes none: leave out --poses and --init.")
-    fit_amortised(Workbench(particles, settings, run, team, progress), settings, poses)
+    fit_amortised(Setup(particles, settings, run, team, progress), settings, poses)

@@ -27,8 +27,8 @@ class NeuralSettings(ScopeSettings, FieldSettings):
     compute: ComputeSettings = ComputeSettings()
 
 
-class Workbench:
-    """A particle set, the limits of its molecule and a run, laid out for a fit."""
+class Setup:
+    """A particle set, the limits of its molecule and the session of a run."""
 
     def __init__(self, particles: Particles, settings: NeuralSettings, run: Run, team: Team, progress: Progress):
         self.particles, self.settings = particles, settings
@@ -53,5 +53,7 @@ class Workbench:
         model = Model(self.images, parts, self.settings.compute)
         fit = Fit(model, stages, self.session, self.scope)
         state = fit.run(fit.start(poses))
+        latents = fit.latents(state) if model.conformation is not None else None
         if self.session.team.leads:
-            write_fit(self.session.run, self.particles, model.map(), fit.mask, state.poses, self.settings.contrast)
+            volume, contrast = model.map(), self.settings.contrast
+            write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)

@@ -1,0 +1,32 @@
+"""cryoDRGN: known poses, a VAE reads each image's conformation, a positional MLP answers (the recipe)."""
+
+from cryoloom.data.particles import Particles
+from cryoloom.errors import InputError
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.conformed import ConformationSettings, vae_parts
+from cryoloom.solve.gradual import GradualSettings, at_known
+from cryoloom.solve.run import Run
+from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import Setup
+from cryoloom.solve.team import Team
+
+SUMMARY = "continuous conformations by a VAE, poses known"
+PAPER = "Zhong et al., Nature Methods 2021"
+
+
+class CryodrgnSettings(ConformationSettings):
+    """Settings of cryodrgn."""
+
+    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=0)
+
+
+def reconstruct(
+    particles: Particles, poses: Pose | None, settings: CryodrgnSettings, run: Run, team: Team, progress: Progress
+) -> None:
+    """Volume and conformations of a particle set, into the run directory. Raises InputError without poses."""
+    if poses is None:
+        raise InputError("cryodrgn needs poses: add --poses known, --poses FILE or --init RUN (of loom, say).")
+    setup = Setup(particles, settings, run, team, progress)
+    rates = {"encoder": settings.encoder_rate, "conformation": settings.encoder_rate}
+    stages = at_known(settings.train, setup.images.box, rates, settings.beta)
+    setup.fit({"field": setup.field(settings.z_dim), **vae_parts(setup, settings)}, stages, poses)
