@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryoloom.data import read_particles
 from cryoloom.solve.run import Run
 
 from .conftest import correlation, cryoloom, particles_of, poses_of, volume_of
@@ -139,6 +140,25 @@ def test_poses_read_off_images(phantom_set: Path, tmp_path: Path, options):
     cryoloom("reconstruct", phantom_set / "particles.star", *options, *quick, "-o", tmp_path / "run")
     assert torch.isfinite(volume_of(tmp_path / "run")).all()
     assert len(poses_of(tmp_path / "run").rotation) == 400
+
+
+def test_a_trained_network_predicts_and_loom_refines(phantom_set: Path, finished: Path, tmp_path: Path):
+    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 2, "--device", "cpu", "--polish")
+    particles, run = phantom_set / "particles.star", tmp_path / "run"
+    more = ("--refinement.iterations", 2)
+    cryoloom("reconstruct", particles, "--system", "cryoai", *quick, *more, "-o", run)
+    assert (run / "volumes" / "half_1.mrc").exists()
+    assert float(particles_of(run).column("rotation_sigma_deg").min()) > 0
+    said = cryoloom("predict", run, particles, "-o", tmp_path / "posed.star")
+    assert "a second" in said
+    predicted = read_particles(tmp_path / "posed.star").poses()
+    assert len(predicted.rotation) == 400
+    # The images decide, not their order or number.
+    cryoloom("predict", run, particles, "--limit", 37, "-o", tmp_path / "few.star")
+    few = read_particles(tmp_path / "few.star").poses()
+    assert torch.allclose(few.rotation, predicted.rotation[:37], atol=1e-3)
+    said = cryoloom("predict", finished, particles, "-o", tmp_path / "no.star", code=2)
+    assert "which reads no poses off images" in said
 
 
 def test_the_symmetric_loss_can_be_switched(phantom_set: Path, tmp_path: Path):

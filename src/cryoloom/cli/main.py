@@ -17,6 +17,7 @@ COMMANDS = {
     "simulate": ("simulate", "Make particles with known truth from a structure or a map."),
     "reconstruct": ("reconstruct", "Find the map and the pose of every particle."),
     "resume": ("reconstruct", "Continue a run that was interrupted."),
+    "predict": ("predict", "Read poses off new particles with a trained network."),
     "evaluate": ("evaluate", "Compare a run with the truth of a simulation."),
     "fsc": ("fsc", "Fourier shell correlation of two maps."),
     "export": ("export", "Hand a run over to RELION, cryoSPARC or cryoDRGN."),

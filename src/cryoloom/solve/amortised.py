@@ -9,7 +9,9 @@ from cryoloom.model.encoders import Encoder, EncoderSettings
 from cryoloom.model.poses.heads import HeadName
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.physics.pose import Pose
+from cryoloom.solve.em.refine import RefineSettings
 from cryoloom.solve.gradual import GradualSettings, at_known, together
+from cryoloom.solve.hybrid import refine_from
 from cryoloom.solve.setup import NeuralSettings, Setup
 
 
@@ -29,25 +31,32 @@ class AmortisedSettings(NeuralSettings):
         default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
     )
     train: GradualSettings = GradualSettings()
+    polish: bool = Field(
+        default=False, description="Refine the network's poses as loom does, with half-maps and uncertainties."
+    )
+    refinement: RefineSettings = RefineSettings()
 
 
 def amortised_parts(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> dict[str, nn.Module]:
-    """Encoder and pose heads, which read `poses`' shifts where those are given."""
+    """Field, encoder and pose heads; shifts are those of `poses` where the settings say that they are given."""
+    field = setup.field()
     given = poses.best_shift.float() if poses is not None and settings.shifts == "given" else None
     encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, setup.beginning)
     limit = setup.shift_angst if settings.shifts == "predicted" else 0.0
     heads = PoseRegressor(
         encoder.features, settings.pose_head, limit, setup.beginning, hypotheses=settings.hypotheses, given=given
     )
-    return {"encoder": encoder, "poses": heads}
+    return {"field": field, "encoder": encoder, "poses": heads}
 
 
 def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> None:
     """Fit field and network together; at `poses`, where given with their rotations to keep, the field alone."""
-    field = setup.field()
     if poses is not None and settings.shifts == "predicted":
-        setup.fit({"field": field}, at_known(settings.train, setup.images.box), poses)
+        setup.fit({"field": setup.field()}, at_known(settings.train, setup.images.box), poses)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
     stages = together(settings.train, rates, setup.images.box)
-    setup.fit({"field": field, **amortised_parts(setup, settings, poses)}, stages, poses)
+    state = setup.fit(amortised_parts(setup, settings, poses), stages, poses)
+    if settings.polish:
+        setup.session.keep("fit", "parts", "optimisers")
+        refine_from(setup, settings.refinement, state.poses)

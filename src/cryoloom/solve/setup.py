@@ -10,7 +10,7 @@ from cryoloom.model.fields.field import Field
 from cryoloom.model.fields.settings import FieldSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.amplitude import signal_amplitude
-from cryoloom.solve.fit import Fit
+from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.model import ComputeSettings, Model
 from cryoloom.solve.results import write_fit
@@ -30,11 +30,19 @@ class NeuralSettings(ScopeSettings, FieldSettings):
 class Setup:
     """A particle set, the limits of its molecule and the session of a run."""
 
-    def __init__(self, particles: Particles, settings: NeuralSettings, run: Run, team: Team, progress: Progress):
+    def __init__(
+        self,
+        particles: Particles,
+        settings: NeuralSettings,
+        run: Run,
+        team: Team,
+        progress: Progress,
+        writes: bool = True,
+    ):
         self.particles, self.settings = particles, settings
         self.images = WorkingImages(particles, team.device)
         self.scope = Scope.of(settings, self.images, run.config.symmetry)
-        self.session = Session(run, team, progress)
+        self.session = Session(run, team, progress, writes)
         self.beginning = self.session.beginning
 
     @property
@@ -48,8 +56,8 @@ class Setup:
         field.scale_to(signal_amplitude(self.images).cpu())
         return field
 
-    def fit(self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None) -> None:
-        """Fit the parts, from `poses` where they are given, and write what comes out."""
+    def fit(self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None) -> FitState:
+        """Fit the parts, from `poses` where they are given, write what comes out, and return the end."""
         model = Model(self.images, parts, self.settings.compute)
         fit = Fit(model, stages, self.session, self.scope)
         state = fit.run(fit.start(poses))
@@ -57,3 +65,4 @@ class Setup:
         if self.session.team.leads:
             volume, contrast = model.map(), self.settings.contrast
             write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
+        return state

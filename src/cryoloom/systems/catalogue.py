@@ -2,41 +2,46 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from pydantic import BaseModel
+from torch import nn
 
 from cryoloom.errors import InputError
+from cryoloom.solve.amortised import amortised_parts
 from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
 class System:
-    """One entry: what it is, where it was published, its settings and the function that runs it."""
+    """One entry: what it is, where it was published, its settings and the function that runs it.
+
+    parts: what rebuilds its networks, where those can read poses off particles that they never saw.
+    """
 
     name: str
     summary: str
     paper: str
     settings: type[BaseModel]
     reconstruct: Callable[..., None]
+    parts: Callable[..., dict[str, nn.Module]] | None = None
 
 
-SYSTEMS: dict[str, System] = {
-    "loom": System("loom", loom.SUMMARY, "cryoloom", loom.LoomSettings, loom.reconstruct),
-    "cryodrgn": System("cryodrgn", cryodrgn.SUMMARY, cryodrgn.PAPER, cryodrgn.CryodrgnSettings, cryodrgn.reconstruct),
-    "cryodrgn2": System(
-        "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
-    ),
-    "cryoai": System("cryoai", cryoai.SUMMARY, cryoai.PAPER, cryoai.CryoAISettings, cryoai.reconstruct),
-    "cryoposenet": System(
-        "cryoposenet",
-        cryoposenet.SUMMARY,
-        cryoposenet.PAPER,
-        cryoposenet.CryoPoseNetSettings,
-        cryoposenet.reconstruct,
-    ),
-    "pose-gd": System("pose-gd", pose_gd.SUMMARY, pose_gd.PAPER, pose_gd.PoseGDSettings, pose_gd.reconstruct),
-    "pose-vae": System("pose-vae", pose_vae.SUMMARY, pose_vae.PAPER, pose_vae.PoseVAESettings, pose_vae.reconstruct),
-}
+def _system(name: str, recipe: ModuleType, settings: type[BaseModel], parts: Any = None) -> System:
+    return System(name, recipe.SUMMARY, recipe.PAPER, settings, recipe.reconstruct, parts)
+
+
+_ALL = (
+    _system("loom", loom, loom.LoomSettings),
+    _system("cryoai", cryoai, cryoai.CryoAISettings, amortised_parts),
+    _system("cryodrgn", cryodrgn, cryodrgn.CryodrgnSettings),
+    _system("cryodrgn2", cryodrgn2, cryodrgn2.Cryodrgn2Settings),
+    _system("cryoposenet", cryoposenet, cryoposenet.CryoPoseNetSettings, amortised_parts),
+    _system("pose-gd", pose_gd, pose_gd.PoseGDSettings),
+    _system("pose-vae", pose_vae, pose_vae.PoseVAESettings, amortised_parts),
+)
+SYSTEMS: dict[str, System] = {system.name: system for system in _ALL}
 
 
 def find_system(name: str) -> System:

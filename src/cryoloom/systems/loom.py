@@ -4,12 +4,10 @@ from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.abinitio import AbInitioSettings
-from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.finish import write_refined
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.march import EMMarchSettings
-from cryoloom.solve.em.postprocess import postprocess
 from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
-from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
 from cryoloom.solve.em.stages import from_nothing, run_refinement
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.run import Run
@@ -18,6 +16,7 @@ from cryoloom.solve.session import Progress, Session
 from cryoloom.solve.team import Team
 
 SUMMARY = "expectation-maximisation with shared-template search, half-maps and a pose uncertainty per particle"
+PAPER = "cryoloom"
 
 
 class LoomSettings(ScopeSettings):
@@ -53,15 +52,4 @@ def reconstruct(
         state = start_from_poses(refinement, poses)
     if poses is None or config.refine:
         state = run_refinement(refinement, state, session, search=poses is None)
-    if not team.leads:
-        return
-    progress("results", 0, 1, "")
-    state, contrast = positive(state, settings.contrast)
-    post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, config.seed)
-    write_maps(run, state, post, images.pixel_size)
-    write_particles(run, particles, state.poses, halves)
-    alarms = map_alarms(state.volume, radius_px) + resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
-    write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
-    resolution = round(post.resolution_angst, 3)
-    run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=contrast)
-    progress("results", 1, 1, f"{resolution:.2f} Å, molecule {contrast} in the images")
+    write_refined(particles, refinement, state, settings.contrast, session)

@@ -103,7 +103,7 @@ class Refinement:
     ):
         self.images, self.settings, self.group, self.halves = images, settings, group, halves
         self.team = team
-        self.shift_px = shift_px
+        self.shift_px, self.radius_px = shift_px, radius_px
         self.sphere = soft_sphere(images.box, radius_px, device=images.device)
         self.full_band = images.box / 2
         self.join_band = min(4.0, images.box / 8)

@@ -1,0 +1,24 @@
+"""loom's refinement from the poses that a network has read: an encoder's speed with a search's accuracy."""
+
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.em.finish import write_refined
+from cryoloom.solve.em.known import start_from_poses
+from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
+from cryoloom.solve.em.stages import run_refinement
+from cryoloom.solve.setup import Setup
+
+
+def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
+    """Refine from `poses` with half-sets, search once more everywhere at the end, and write what comes out.
+
+    The last search gives every particle its posterior, and a way out of a pose that the network had misread.
+    """
+    session, scope, images = setup.session, setup.scope, setup.images
+    settings = settings.model_copy(update={"global_iterations": 0})
+    halves = setup.particles.half_sets(session.run.config.seed)
+    refinement = Refinement(images, settings, scope.group, halves, scope.shift_px, scope.radius_px, session.team)
+    state = session.saved("refine", RefineState)
+    if state is None:
+        state = start_from_poses(refinement, poses)
+    state = run_refinement(refinement, state, session, search=True)
+    write_refined(setup.particles, refinement, state, setup.settings.contrast, session)
