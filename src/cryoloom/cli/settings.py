@@ -29,9 +29,7 @@ def read_settings(
     others: names of the command's own options, which a mistyped one may have meant. Raises InputError naming the option
     or the file's entry that does not fit.
     """
-    values: dict[str, Any] = {}
-    if config is not None:
-        values = _read_yaml(config)
+    values = _read_yaml(config) if config is not None else {}
     for option, value in _pairs(tokens, _switches(model)):
         _check_known(option, model, others)
         _put(values, option.replace("-", "_").split("."), value)
@@ -41,12 +39,21 @@ def read_settings(
 def checked_settings(model: type[BaseModel], values: dict[str, Any], source: Path | None) -> BaseModel:
     """Settings of plain values, of the file `source` where there is one; raises InputError naming the first misfit."""
     try:
-        return model(**values)
+        return model(**_over(model().model_dump(), values))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f"{source}: " if source is not None else ""
         raise InputError(f"{where}setting {name}: {first['msg'].lower()}, got {first['input']!r}.") from error
+
+
+def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Values over defaults, group by group: a system's defaults for a group outlive one option of it."""
+    merged = {**defaults, **values}
+    for name, default in defaults.items():
+        if isinstance(default, dict) and isinstance(values.get(name), dict):
+            merged[name] = _over(default, values[name])
+    return merged
 
 
 def _read_yaml(config: Path) -> dict[str, Any]:

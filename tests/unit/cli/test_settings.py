@@ -60,3 +60,25 @@ def test_the_nearest_name_is_offered():
         read_settings(LoomSettings, None, ("--symetry", "C3"), ["symmetry", "seed"])
     with pytest.raises(InputError, match="cryoloom systems loom"):
         read_settings(LoomSettings, None, ("--zzz", "3"))
+
+
+def test_one_option_leaves_the_rest_of_its_group_as_the_system_has_it():
+    from cryoloom.systems.cryoai import CryoAISettings
+
+    default = CryoAISettings()
+    read = read_settings(CryoAISettings, None, ("--encoder.width", "8", "--train.passes", "3"))
+    assert read.encoder == default.encoder.model_copy(update={"width": 8})
+    assert read.train == default.train.model_copy(update={"passes": 3})
+
+
+def test_switches_stand_without_a_value():
+    from cryoloom.systems.cryoai import CryoAISettings
+
+    assert CryoAISettings().symmetric_loss
+    assert not read_settings(CryoAISettings, None, ("--no-symmetric-loss",)).symmetric_loss
+    read = read_settings(CryoAISettings, None, ("--polish", "--compute.compile", "--encoder.width", "8"))
+    assert read.polish
+    assert read.compute.compile
+    assert read.encoder.width == 8
+    assert not read_settings(CryoAISettings, None, ("--polish", "false")).polish
+    assert not read_settings(CryoAISettings, None, ("--compute.no-compile",)).compute.compile
