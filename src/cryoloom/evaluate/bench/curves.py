@@ -46,6 +46,19 @@ def power_picture(path: Path, slices: dict[str, NDArray], spectra: dict[str, NDA
     return _save(plt, figure, path)
 
 
+def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Path:
+    """One curve an entry: a number called `name` after each pass over the images."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+    colours = plt.get_cmap(_COLOURS)(np.linspace(0.08, 0.92, len(curves)))
+    for (label, values), colour in zip(curves.items(), colours, strict=True):
+        axis.semilogy(np.arange(1, len(values) + 1), values, marker="o", markersize=3, label=label, color=colour)
+    axis.set(xlabel="pass over the images", ylabel=name)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return _save(plt, figure, path)
+
+
 def _save(plt: Any, figure: Any, path: Path) -> Path:
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})

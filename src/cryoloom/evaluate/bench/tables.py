@@ -63,12 +63,13 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
+    from cryoloom.evaluate.bench.amortised import FIG2, FIG3
     from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
 
-    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, VS_CRYODRGN)}
+    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, FIG2, FIG3, VS_CRYODRGN)}
 
 
 def find_table(name: str) -> Table:
