@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cryoloom.errors import InputError
-from cryoloom.evaluate.bench.machine import code_commit
+from cryoloom.evaluate.bench.machine import code_commit, program_commit
 from cryoloom.evaluate.bench.tables import Order, find_table, measure_table
 
 _DATA = Path("../shared/data")
@@ -82,7 +82,11 @@ def run_bench(
         again=again,
         sizes=sizes,
     )
-    measure_table(order, code_commit, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    measure_table(order, code_commit, program_commit, say)
 
 
 def images_folder(output: Path) -> Path:

@@ -85,11 +85,11 @@ def test_parts_are_written_as_they_are_measured_and_kept_for_the_same_code(tmp_p
 
     table = table_of(first=first, second=second)
     for _ in range(2):
-        measure_table(order_of(table, tmp_path), lambda: "abc", said.append)
+        measure_table(order_of(table, tmp_path), lambda: "abc", lambda: "abc", said.append)
     assert calls == ["first", "second"]
     assert [row.name for row in read_result(tmp_path / "try.mini.json").rows] == ["one", "two"]
-    measure_table(order_of(table, tmp_path, only=("second",), again=True), lambda: "abc", said.append)
-    measure_table(order_of(table, tmp_path, only=("first",)), lambda: "def", said.append)
+    measure_table(order_of(table, tmp_path, only=("second",), again=True), lambda: "abc", lambda: "abc", said.append)
+    measure_table(order_of(table, tmp_path, only=("first",)), lambda: "def", lambda: "def", said.append)
     assert calls == ["first", "second", "second", "first"]
     result = read_result(tmp_path / "try.mini.json")
     assert [part.commit for part in result.parts] == ["def", "abc"]
@@ -100,10 +100,10 @@ def test_parts_of_changed_files_are_measured_again(tmp_path):
     calls = []
     table = table_of(only=lambda book: calls.append(book.row("one", 1.0)))
     for _ in range(2):
-        measure_table(order_of(table, tmp_path), lambda: "abc+", lambda _: None)
+        measure_table(order_of(table, tmp_path), lambda: "abc+", lambda: "abc+", lambda _: None)
     assert len(calls) == 2
     commits = iter(["abc", "def"])
-    result = measure_table(order_of(table, tmp_path), lambda: next(commits), lambda _: None)
+    result = measure_table(order_of(table, tmp_path), lambda: next(commits), lambda: "abc", lambda _: None)
     assert result.parts[0].commit == "abc+"
 
 
@@ -115,7 +115,7 @@ def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(tmp_path):
         raise CommandError(f"exit 1: no luck ({book.bench.folder}/logs/x.txt)")
 
     table = table_of(absent=absent, broken=broken, fine=lambda book: book.row("one", 1.0))
-    result = measure_table(order_of(table, tmp_path), lambda: "abc", lambda _: None)
+    result = measure_table(order_of(table, tmp_path), lambda: "abc", lambda: "abc", lambda _: None)
     assert [part.skipped for part in result.parts] == [
         "maps/none.mrc is not among the data sets of this machine",
         "exit 1: no luck (logs/x.txt)",

@@ -111,7 +111,7 @@ def test_epochs_are_read_from_what_both_commands_say():
 def test_without_the_peer_its_table_says_how_to_get_it(tmp_path):
     sizes = VS_CRYODRGN.scales["quick"].__class__(cryodrgn="no-such-command")
     order = Order(VS_CRYODRGN, "quick", tmp_path, tmp_path, tmp_path, tmp_path, "x", sizes=sizes)
-    result = measure_table(order, lambda: "abc", lambda _: None)
+    result = measure_table(order, lambda: "abc", lambda: "abc", lambda _: None)
     assert all("pip install cryodrgn==4.3.1" in part.skipped for part in result.parts)
 
 

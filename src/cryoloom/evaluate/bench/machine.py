@@ -38,11 +38,20 @@ def code_commit() -> str:
 
     Committing results or pages leaves it as it is, so that measurements stay those of the same code.
     """
+    return _last_change(".")
+
+
+def program_commit() -> str:
+    """The same for all but the benchmarks themselves: what a command that was run does not depend on them."""
+    return _last_change(".", ":(exclude)evaluate/bench")
+
+
+def _last_change(*paths: str) -> str:
     package = Path(cryoloom.__file__).parent
-    commit = _git(package, "log", "-1", "--format=%h", "--abbrev=10", "--", ".")
+    commit = _git(package, "log", "-1", "--format=%h", "--abbrev=10", "--", *paths)
     if not commit:
         return f"version {cryoloom.__version__}"
-    return commit + ("+" if _git(package, "status", "--porcelain", "--", ".") else "")
+    return commit + ("+" if _git(package, "status", "--porcelain", "--", *paths) else "")
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -99,10 +99,13 @@ class Order:
     sizes: Any = None
 
 
-def measure_table(order: Order, code: Callable[[], str], say: Callable[[str], None]) -> BenchResult:
+def measure_table(
+    order: Order, code: Callable[[], str], program: Callable[[], str], say: Callable[[str], None]
+) -> BenchResult:
     """Measure a table part by part; the result file is written after each. code: the commit, "+" where files changed.
 
-    Parts that the same unchanged code has measured are kept unless `again`.
+    Parts that the same unchanged code has measured are kept unless `again`, and so are runs of the same `program`, the
+    commit of what is measured without the benchmarks.
     Raises InputError for an unknown scale or part.
     """
     table, scale = order.table, order.scale
@@ -120,7 +123,7 @@ def measure_table(order: Order, code: Callable[[], str], say: Callable[[str], No
             say(f"{name}: measured at {commit} already, --again repeats it")
             continue
         say(f"{name}: measuring")
-        found = _measure_part(name, part, order, commit, say)
+        found = _measure_part(name, part, order, (commit, program()), say)
         if code() != commit and not commit.endswith("+"):
             say(f"{name}: the code changed meanwhile; measure it again before you publish it")
             found = replace(found, commit=commit + "+")
@@ -140,8 +143,11 @@ def _check(order: Order) -> None:
             raise InputError(f"{table.name} has no part {name!r}: choose from {', '.join(table.parts)}.")
 
 
-def _measure_part(name: str, part: Part, order: Order, commit: str, say: Callable[[str], None]) -> PartResult:
-    bench = Workbench(order.work / order.table.name / order.scale, order.data, commit)
+def _measure_part(
+    name: str, part: Part, order: Order, commits: tuple[str, str], say: Callable[[str], None]
+) -> PartResult:
+    commit, program = commits
+    bench = Workbench(order.work / order.table.name / order.scale, order.data, program)
     if order.again:
         bench.forget(name)
     sizes = order.sizes or order.table.scales[order.scale]
