@@ -36,7 +36,7 @@ def bench(
     Parameters
     ----------
     table
-        Which table: main-job, cryodrgn2-table1, cryodrgn2-table2, cryodrgn2-fig4 or vs-cryodrgn.
+        Which table: main-job, cryodrgn2-table1, … (a wrong name lists them all).
     scale
         mini fits two cores; paper is the size of the publication.
     output

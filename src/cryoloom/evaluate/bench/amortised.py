@@ -38,7 +38,7 @@ def fig2(book: Notebook) -> None:
         for head in _HEADS
     }
     for head, runs in found.items():
-        goals = {"must": 0.01, "aim": 0.003} if head == "s2s2" else {}
+        goals: dict[str, Any] = {"must": 0.01, "aim": 0.003} if head == "s2s2" else {}
         book.row(
             f"{what}, {_HEADS[head]}: median {_ERROR}", median(r.number("rotation_error_median") for r in runs), **goals
         )
@@ -77,7 +77,7 @@ def fig3(book: Notebook) -> None:
     for db in s.snr_db:
         data = _simulate(book, f"db{db}", "--snr", f"{10 ** (db / 10):g}", "--no-ctf")
         found = _run(book, data, f"db{db}-run", 0)
-        must = {"must": 1.05 if db >= 0 else 1.6} if db >= 0 or db == -10 else {}
+        must: dict[str, Any] = {"must": 1.05 if db >= 0 else 1.6} if db >= 0 or db == -10 else {}
         over = _of_nyquist(book, found, "resolution_fsc143_angst")
         book.row(f"4AKE at {db} dB: resolution, FSC 0.143, over Nyquist", over, "×", **must)
         book.row(f"4AKE at {db} dB: median {_ERROR}", found.number("rotation_error_median"))

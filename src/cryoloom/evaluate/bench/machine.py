@@ -43,7 +43,7 @@ def code_commit() -> str:
 
 def program_commit() -> str:
     """The same for all but the benchmarks themselves: what a command that was run does not depend on them."""
-    return _last_change(".", ":(exclude)evaluate/bench")
+    return _last_change(".", ":(exclude)evaluate/bench", ":(exclude)cli/bench.py")
 
 
 def _last_change(*paths: str) -> str:

@@ -68,8 +68,9 @@ def tables() -> dict[str, Table]:
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
+    from cryoloom.evaluate.bench.throughput import THROUGHPUT
 
-    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, FIG2, FIG3, VS_CRYODRGN)}
+    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, FIG2, FIG3, THROUGHPUT, VS_CRYODRGN)}
 
 
 def find_table(name: str) -> Table:
