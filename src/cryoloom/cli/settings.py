@@ -11,14 +11,19 @@ from pydantic import BaseModel, ValidationError
 from cryoloom.errors import InputError
 
 
-def setting_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, Any, str]]:
     """Every setting of a model as (dotted option name, default, description), nested models flattened."""
-    for name, field in model.model_fields.items():
-        option = prefix + name.replace("_", "-")
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_fields(field.annotation, option + ".")
+    # A group's defaults are those that the system gives it, not those of its class.
+    return _fields_of(model(), "")
+
+
+def _fields_of(values: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for name, field in type(values).model_fields.items():
+        option, value = prefix + name.replace("_", "-"), getattr(values, name)
+        if isinstance(value, BaseModel):
+            yield from _fields_of(value, option + ".")
         else:
-            yield option, field.default, field.description or ""
+            yield option, value, field.description or ""
 
 
 def read_settings(

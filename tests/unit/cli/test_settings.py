@@ -71,6 +71,14 @@ def test_one_option_leaves_the_rest_of_its_group_as_the_system_has_it():
     assert read.train == default.train.model_copy(update={"passes": 3})
 
 
+def test_a_system_s_own_defaults_are_listed():
+    from cryoloom.systems.cryoai import CryoAISettings
+
+    listed = {option: default for option, default, _ in setting_fields(CryoAISettings)}
+    assert listed["encoder.network"] == CryoAISettings().encoder.network != "cnn"
+    assert listed["train.noise"] == "white"
+
+
 def test_switches_stand_without_a_value():
     from cryoloom.systems.cryoai import CryoAISettings
 
