@@ -27,6 +27,9 @@ class AmortisedSettings(NeuralSettings):
     symmetric_loss: bool = Field(
         default=False, description="Read each image turned by half a turn, too, and let the better of both count."
     )
+    spread: float = Field(
+        default=0.0, ge=0, description="Weight of what the views of a batch lack to be spread evenly; 0 in the papers."
+    )
     shifts: Literal["predicted", "given"] = Field(
         default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
     )
@@ -44,7 +47,7 @@ def amortised_parts(setup: Setup, settings: AmortisedSettings, poses: Pose | Non
     encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, setup.beginning)
     limit = setup.shift_angst if settings.shifts == "predicted" else 0.0
     heads = PoseRegressor(
-        encoder.features, settings.pose_head, limit, setup.beginning, hypotheses=settings.hypotheses, given=given
+        encoder.features, settings.pose_head, limit, setup.beginning, settings.hypotheses, given, settings.spread
     )
     return {"field": field, "encoder": encoder, "poses": heads}
 

@@ -9,7 +9,7 @@ from cryoloom.model.poses.heads import HEADS
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.table import PoseTable
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.so3 import angular_distance, random_rotations
+from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec, random_rotations
 from cryoloom.solve.fit import optimiser_of
 
 
@@ -97,6 +97,21 @@ def test_the_second_view_of_an_image_is_the_first_of_the_image_turned_by_pi(plan
 def turn_by_pi(planted) -> torch.Tensor:
     images = planted.lattice.images(planted.spectrum)
     return images.flip((1, 2)).roll((1, 1), (1, 2))
+
+
+def test_views_all_around_cost_nothing(plant, generator):
+    batch = batch_of(plant(4, snr=1.0))
+    spread = PoseRegressor(32, "s2s2", 0.0, generator, spread=1.0)
+
+    def price(rotations: torch.Tensor) -> float:
+        paid = spread.penalty(batch, Pose.single(rotations))
+        assert paid.shape == (4,)
+        return float(paid[0]) / len(batch.lattice)
+
+    around, one = random_rotations(4000, generator), random_rotations(1, generator)[0].expand(4000, 3, 3)
+    spin = matrix_from_rotvec(torch.tensor([0.0, 0.0, 6.283]) * torch.rand(4000, 1, generator=generator)) @ one
+    assert price(around) < 0.01 < price(spin) < price(one)
+    assert not PoseRegressor(32, "s2s2", 0.0, generator).penalty(batch, Pose.single(one)).any()
 
 
 def test_shifts_can_be_given(plant, generator):

@@ -14,7 +14,8 @@ class PoseRegressor(PoseModel):
     """Dense layers from an encoder's features to a rotation, and to a shift of up to `shift_angst`.
 
     Features (B, V, F) give V·H hypotheses, H of each view. What the second view, the image turned by π, says is turned
-    back: R ← Rz(π) R, t ← −t. With `shift_angst` 0 the shifts are those `given` (N, 2) in Å, or zero.
+    back: R ← Rz(π) R, t ← −t. With `shift_angst` 0 the shifts are those `given` (N, 2) in Å, or zero. `spread` is the
+    weight, for each coefficient of an image, of what the batch's views lack to be spread evenly.
     """
 
     shift_angst: Tensor
@@ -28,8 +29,10 @@ class PoseRegressor(PoseModel):
         generator: torch.Generator,
         hypotheses: int = 1,
         given: Tensor | None = None,
+        spread: float = 0.0,
     ):
         super().__init__()
+        self.spread = spread
         self.numbers, self.rotation_of = HEADS[head]
         self.rotation_head = _head(features, self.numbers * hypotheses)
         self.shift_head = _head(features, 2 * hypotheses) if shift_angst else None
@@ -60,6 +63,17 @@ class PoseRegressor(PoseModel):
             shift = rotation.new_zeros(b, rotation.shape[1], 2)
         return Pose(rotation, shift)
 
+    def penalty(self, batch: Batch, pose: Pose) -> Tensor:
+        """spread · P · (‖⟨R⟩‖² + 3 ‖⟨d dᵀ⟩ − I/3‖²) for each particle, d = Rᵀ e_z: zero for views all around.
+
+        Networks start by calling all views one and the same, and a volume learns to look right from there alone.
+        """
+        rotation = pose.rotation.flatten(0, 1)
+        view = rotation[:, 2]
+        third = torch.eye(3, device=view.device) / 3
+        uneven = rotation.mean(0).square().sum() + 3 * (view.T @ view / len(view) - third).square().sum()
+        return (self.spread * len(batch.lattice) * uneven).expand(len(batch))
+
 
 def _head(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
