@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
+from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae, tempor
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ SYSTEMS: dict[str, System] = {
         cryoposenet.CryoPoseNetSettings,
         cryoposenet.reconstruct,
     ),
+    "tempor": System("tempor", tempor.SUMMARY, tempor.PAPER, tempor.TemporSettings, tempor.reconstruct),
     "pose-gd": System("pose-gd", pose_gd.SUMMARY, pose_gd.PAPER, pose_gd.PoseGDSettings, pose_gd.reconstruct),
     "pose-vae": System("pose-vae", pose_vae.SUMMARY, pose_vae.PAPER, pose_vae.PoseVAESettings, pose_vae.reconstruct),
 }
