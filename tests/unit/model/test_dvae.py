@@ -50,7 +50,7 @@ def test_movies_do_not_hear_of_each_other(prior, drawn):
     features, noise = drawn
     together = dvae(prior)(batch_of(features), noise)
     for movie in range(3):
-        rows = torch.nonzero(MOVIE == movie)[:, 0]
+        rows = torch.nonzero(movie == MOVIE)[:, 0]
         alone = dvae(prior)(batch_of(features[rows], rows), noise[rows])
         for whole, part in zip(together, alone, strict=True):
             assert torch.allclose(whole[rows], part, atol=1e-6)
