@@ -36,7 +36,8 @@ def bench(
     Parameters
     ----------
     table
-        Which table: main-job, cryodrgn2-table1, cryodrgn2-table2, cryodrgn2-fig4 or vs-cryodrgn.
+        Which table: main-job, cryodrgn2-table1, cryodrgn2-table2, cryodrgn2-fig4, tempor-fig4, tempor-fig9 or
+        vs-cryodrgn.
     scale
         mini fits two cores; paper is the size of the publication.
     output

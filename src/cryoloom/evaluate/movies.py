@@ -49,7 +49,9 @@ class MovieTruth:
         paths = sorted((truth / "conformations").glob("*.mrc")) or [existing(truth / "volume.mrc", "true map")]
         maps = torch.stack([read_volume(path)[0] for path in paths])
         if maps.shape[-1] != decoder.field.box:
-            raise InputError(f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.field.box}: use one box.")
+            raise InputError(
+                f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.field.box}: use one box."
+            )
         of_each = torch.from_numpy(particles.column("conformation")[rows].astype(np.int64))
         coordinate = torch.from_numpy(particles.column("conformation_coordinate")[rows].astype(np.float32))
         return cls(maps, of_each, coordinate, decoder.particles.pixel_size)

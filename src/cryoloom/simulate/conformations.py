@@ -120,7 +120,9 @@ def _of_phantom(source: Source, box: int, pixel_size: float) -> Conformations:
 
 def _of_turning(source: Source, degrees: float, box: int, pixel_size: float) -> Conformations:
     if len(source.structures) != 1 or source.trajectory is not None or source.states < 1:
-        raise InputError("--turn needs one STRUCTURE of atoms, or the word phantom, no trajectory and --states 1 or more.")
+        raise InputError(
+            "--turn needs one STRUCTURE of atoms, or the word phantom, no trajectory and --states 1 or more."
+        )
     name = source.structures[0]
     of_phantom = str(name) == PHANTOM
     if source.about is None and not of_phantom:

@@ -31,7 +31,7 @@ def test_the_improvement_factor_is_that_of_the_paper():
 
 def test_rank_correlation_needs_no_straight_line():
     coordinate = torch.linspace(0, 1, 50)
-    bent = torch.stack([-coordinate.exp() ** 3, 0.01 * torch.randn(50)], 1)
+    bent = torch.stack([-(coordinate.exp() ** 3), 0.01 * torch.randn(50)], 1)
     assert rank_correlation(bent, coordinate) == pytest.approx(1.0)
     assert rank_correlation(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), coordinate) < 0.4
 

@@ -67,8 +67,11 @@ def tables() -> dict[str, Table]:
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
+    from cryoloom.evaluate.bench.tempor import FIG4 as TEMPOR_FIG4
+    from cryoloom.evaluate.bench.tempor import FIG9 as TEMPOR_FIG9
 
-    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, VS_CRYODRGN)}
+    found = (MAIN_JOB, TABLE1, TABLE2, FIG4, VS_CRYODRGN, TEMPOR_FIG4, TEMPOR_FIG9)
+    return {table.name: table for table in found}
 
 
 def find_table(name: str) -> Table:
