@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": ("demo", "Simulate a molecule, reconstruct it, compare it with the truth: the whole way in a minute."),
     "info": ("info", "Show what is in a particle file, what is missing, and what looks wrong."),
     "simulate": ("simulate", "Make particles with known truth from a structure or a map."),
+    "crop": ("crop", "Cut a movie of each tracked particle out of a movie of the field of view."),
     "reconstruct": ("reconstruct", "Find the map and the pose of every particle."),
     "resume": ("reconstruct", "Continue a run that was interrupted."),
     "predict": ("predict", "Read poses off new particles with a trained network."),

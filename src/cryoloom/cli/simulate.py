@@ -33,6 +33,8 @@ def simulate(
     superpose: bool = False,
     weights: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
     states: int | None = None,
+    turn: float | None = None,
+    about: str | None = None,
     trajectory: Path | None = None,
     stride: int = 1,
     movies: int | None = None,
@@ -90,7 +92,11 @@ def simulate(
     weights
         How often each conformation occurs, one number each; equal by default.
     states
-        Number of steps in which the phantom opens; with --movies as many as there are frames.
+        Number of steps in which the phantom opens, or a part turns; with --movies as many as there are frames.
+    turn
+        Degrees by which what comes after a residue turns about its bond, in --states steps; of the phantom, one half.
+    about
+        CHAIN:NUMBER of that residue.
     trajectory
         DCD, XTC or TRR file of the STRUCTURE: each particle draws a frame.
     stride
@@ -129,7 +135,7 @@ def simulate(
         seed=seed,
     )
     steps = states if states is not None else (frames or 1)
-    source = Source(structures, chain, trajectory, stride, steps, superpose)
+    source = Source(structures, chain, trajectory, stride, steps, superpose, turn=turn, about=about)
     console = Console()
     with _Bars(console) as bars:
         paths = simulate_particles(

@@ -35,17 +35,20 @@ PLAIN = {
     "b_factor": "rlnCtfBfactor",
     "half_set": "rlnRandomSubset",
     "optics_group": "rlnOpticsGroup",
-    "frame": "frame",
+    "frame": "cryoloomFrame",
 }
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+# Names that older files of ours have.
+_OLDER = {"movie_id": "cryoloomMovieId", "frame": "cryoloomFrame"}
 # Labels whose meaning is held by canonical columns; every other label of a row is kept as it is.
-_CONSUMED = {*PLAIN.values(), *ANGLES, "rlnImageName", "rlnMicrographName", "movie_id", "half_set"}
+_CONSUMED = {*PLAIN.values(), *ANGLES, *_OLDER, "rlnImageName", "rlnMicrographName", "cryoloomMovieId", "half_set"}
 _CONSUMED |= {"rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginX", "rlnOriginY"}
 _TREATED = {
     "rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF",
     "rlnCtfDataArePhaseFlipped": "phase-flipped",
 }
-_STRINGS = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "rlnOddZernike", "rlnEvenZernike", "movie_id"]
+_MOVIE = ["movie_id", "cryoloomMovieId", "rlnTomoName"]
+_STRINGS = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "rlnOddZernike", "rlnEvenZernike", *_MOVIE]
 
 
 def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
@@ -139,6 +142,7 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
         raise InputError(f"{source} holds no particles: data_{name} has labels and no rows.")
     optics = blocks.get("optics")
     rows = _with_optics(table, optics, source)
+    rows = rows.rename(columns={old: new for old, new in _OLDER.items() if new not in rows})
     _refuse_unsupported(rows, source)
     found = Found(source, len(table), optics=optics, labels={**PLAIN, "shift_x": "rlnOriginX", "shift_y": "rlnOriginY"})
     found.columns["image_file"], found.columns["image_index"] = _image_names(rows["rlnImageName"], source, datadir)
@@ -149,7 +153,7 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
         found.columns["half_set"] = _values(rows, "half_set", source)
     if "b_factor" in found.columns:
         found.columns["b_factor"] = np.abs(found.columns["b_factor"])
-    for column, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "movie_id")):
+    for column, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "cryoloomMovieId")):
         if label in rows:
             found.columns[column] = pd.Categorical(rows[label].astype(str))
     found.box = _values(rows, "rlnImageSize", source) if "rlnImageSize" in rows else None

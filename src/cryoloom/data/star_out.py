@@ -73,11 +73,11 @@ def _rows(particles: Particles, folder: Path) -> dict[str, Any]:
     stacks = [relative_name(str(name), folder) for name in files.categories]
     pairs = zip(column("image_index"), files.codes.to_numpy(), strict=True)
     rows: dict[str, Any] = {"rlnImageName": [f"{index + 1:06d}@{stacks[code]}" for index, code in pairs]}
-    for name, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "movie_id")):
+    for name, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "cryoloomMovieId")):
         if (column(name) != "").any():
             rows[label] = column(name)
-    if "movie_id" in rows:
-        rows["frame"] = column("frame")
+    if "cryoloomMovieId" in rows:
+        rows["cryoloomFrame"] = column("frame")
     if particles.has_ctf:
         rows |= {PLAIN[name]: table[name] for name in _PER_PARTICLE}
     if particles.has_poses:

@@ -19,7 +19,8 @@ from cryoloom.data.structure import (
 )
 from cryoloom.errors import InputError
 from cryoloom.simulate.density import density_from_map, density_from_structure
-from cryoloom.simulate.phantom import phantom
+from cryoloom.simulate.phantom import phantom, phantom_structure
+from cryoloom.simulate.turning import PHANTOM_BOND, turning
 
 PHANTOM = "phantom"
 _MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".mrc.gz", ".map.gz")
@@ -48,7 +49,10 @@ class Conformations:
 
 @dataclass(frozen=True)
 class Source:
-    """What the user named: structures or maps, or the word phantom, and how to read them."""
+    """What the user named: structures or maps, or the word phantom, and how to read them.
+
+    turn, about: degrees by which what follows a residue turns about its bond in `states` steps, see `turning`.
+    """
 
     structures: tuple[Path, ...]
     chain: str | None = None
@@ -57,6 +61,8 @@ class Source:
     states: int = 1
     superpose: bool = False
     blur: float = 20.0
+    turn: float | None = None
+    about: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Every entry as plain JSON types."""
@@ -69,6 +75,10 @@ def conformations_of(source: Source, box: int, pixel_size: float) -> Conformatio
     names = source.structures
     if not names:
         raise InputError("no STRUCTURE was given: give .pdb, .cif or .mrc files, or the word phantom.")
+    if source.turn is not None:
+        return _of_turning(source, source.turn, box, pixel_size)
+    if source.about is not None:
+        raise InputError(f"--about {source.about} names what turns: say by how much, too, with --turn DEGREES.")
     if any(str(name) == PHANTOM for name in names):
         return _of_phantom(source, box, pixel_size)
     if source.trajectory is not None:
@@ -106,6 +116,27 @@ def _of_phantom(source: Source, box: int, pixel_size: float) -> Conformations:
     openings = np.linspace(0, 1, source.states) if source.states > 1 else np.zeros(1)
     names = tuple(f"phantom, opening {opening:.3f}" for opening in openings)
     return Conformations(names, lambda i: phantom(box, pixel_size, float(openings[i])))
+
+
+def _of_turning(source: Source, degrees: float, box: int, pixel_size: float) -> Conformations:
+    if len(source.structures) != 1 or source.trajectory is not None or source.states < 1:
+        raise InputError(
+            "--turn needs one STRUCTURE of atoms, or the word phantom, no trajectory and --states 1 or more."
+        )
+    name = source.structures[0]
+    of_phantom = str(name) == PHANTOM
+    if source.about is None and not of_phantom:
+        raise InputError("--turn needs the residue that the rest turns about: add --about CHAIN:NUMBER.")
+    structure = phantom_structure(0.5) if of_phantom else read_structure(name, source.chain)
+    turned = turning(structure, source.about or PHANTOM_BOND)
+    angles = np.linspace(0, degrees, source.states) if source.states > 1 else np.zeros(1)
+    centre = np.mean([centre_of_mass(turned(angle)) for angle in (0, degrees / 2, degrees)], axis=0)
+    names = tuple(f"{name.name}, turned by {angle:g}°" for angle in angles)
+
+    def volume(i: int) -> Tensor:
+        return density_from_structure(turned(float(angles[i])), box, pixel_size, source.blur, centre)
+
+    return Conformations(names, volume)
 
 
 def _of_trajectory(source: Source, box: int, pixel_size: float) -> Conformations:

@@ -60,13 +60,14 @@ def phantom_structure(opening: float = 0.0) -> gemmi.Structure:
 
 def _opened(xyz: np.ndarray, opening: float) -> np.ndarray:
     axis = _HINGE_AXIS / np.linalg.norm(_HINGE_AXIS)
-    turned = (xyz - _HINGE_POINT) @ _turn(axis, opening * _OPENING_DEG).T
+    turned = (xyz - _HINGE_POINT) @ turn(axis, opening * _OPENING_DEG).T
     along = _SMALL[1] - _HINGE_POINT
     # A slight twist about the domain's own long direction keeps the motion from being a plane one.
-    return turned @ _turn(along / np.linalg.norm(along), opening * _TWIST_DEG).T + _HINGE_POINT
+    return turned @ turn(along / np.linalg.norm(along), opening * _TWIST_DEG).T + _HINGE_POINT
 
 
-def _turn(axis: np.ndarray, degrees: float) -> np.ndarray:
+def turn(axis: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotation (3, 3) by some degrees about a unit vector (3,) (Rodrigues)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.deg2rad(degrees)

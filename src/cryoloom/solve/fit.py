@@ -15,6 +15,7 @@ from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
+from cryoloom.solve.batches import Batches
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.model import Model, best_of
@@ -56,12 +57,14 @@ class Fit:
     """A model fitted to images by stages.
 
     The weights and the optimisers' moments change in place; everything else that changes is a `FitState`.
+    movie: (N,) of each particle, where batches are to hold whole movies.
     """
 
-    def __init__(self, model: Model, stages: list[Stage], session: Session, scope: Scope):
+    def __init__(self, model: Model, stages: list[Stage], session: Session, scope: Scope, movie: Tensor | None = None):
         self.model, self.images, self.session = model, model.images, session
         self.stages = [stage for stage in stages if stage.passes]
         self.team = session.team
+        self.batches = Batches(len(self.images), movie)
         self.searches = [
             PoseSearch(s.search, self.images.lattice, scope.group, scope.shift_px) if s.search else None
             for s in self.stages
@@ -96,13 +99,14 @@ class Fit:
     @torch.no_grad()
     def latents(self, state: FitState) -> Latents:
         """Mean and log variance (N, Z) of every particle's conformation, with the band of the last stage."""
-        band, n = self.stages[-1].band, len(self.images)
+        band, n, pieces = self.stages[-1].band, len(self.images), self.batches.pieces(SEARCH_CHUNK)
         found = []
-        for index in torch.arange(n).split(SEARCH_CHUNK):
+        for index in pieces:
             batch = self.model.batch(index, state.noise, band)
             found.append([part.cpu() for part in self.model.latent(batch)[:2]])
-            self.session.progress("latents", int(index[-1]) + 1, n, "")
-        mean, log_var = (torch.cat(parts) for parts in zip(*found, strict=True))
+            self.session.progress("latents", sum(len(means) for means, _ in found), n, "")
+        back = torch.cat(pieces).argsort()
+        mean, log_var = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
         return Latents(mean, log_var)
 
     # Passes
@@ -122,12 +126,12 @@ class Fit:
         g = self.session.generator
         order = state.order
         if state.done == 0:
-            order = torch.randperm(len(self.images), generator=g)[: stage.images]
+            order = self.batches.drawn(stage.images, g)
             if stage.reset:
                 self._write_map("before_reset")
                 self._reset(g)
         turn = random_rotations(1, g)[0]
-        order = order[torch.randperm(len(order), generator=g)] if kind == "train" else order.sort().values
+        order = self.batches.shuffled(order, g) if kind == "train" else self.batches.sorted(order)
         squares = torch.zeros(2, self.images.lattice.count(stage.band))
         noise = self._weighted(state.noise, stage)
         return replace(state, order=order, turn=turn, noise=noise, loss=0.0, squares=squares, kl=0.0)
@@ -149,13 +153,13 @@ class Fit:
             for group in self.optimisers[name].param_groups:
                 group["lr"] = stage.rates.get(name, stage.lr)
         while state.at < len(state.order):
-            index = state.order[state.at : state.at + stage.batch_size]
+            index = self.batches.next(state.order, state.at, stage.batch_size)
             state = self._keep(self.step(state, stage, index), stage)
         return state
 
     def step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
         """One gradient step on the particles at `index`."""
-        g, mine = self.session.generator, self.team.share(torch.arange(len(index)))
+        g, mine = self.session.generator, self.batches.mine(index, self.team)
         drawn = random_rotations(len(index), g)[mine] if stage.poses == "random" else None
         noise = None
         if self.model.conformation is not None:
@@ -201,8 +205,8 @@ class Fit:
         """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
         find = self._finder(state, stage)
         while state.at < len(state.order):
-            index = state.order[state.at : state.at + SEARCH_CHUNK]
-            mine = self.team.share(torch.arange(len(index)))
+            index = self.batches.next(state.order, state.at, SEARCH_CHUNK)
+            mine = self.batches.mine(index, self.team)
             found = find(index[mine])
             for whole, part in zip(state.poses, found, strict=True):
                 rows = torch.zeros(len(index), *whole.shape[1:])

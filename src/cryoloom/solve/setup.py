@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from cryoloom.data.particles import Particles
 from cryoloom.model.fields.build import build_field
@@ -56,10 +56,19 @@ class Setup:
         field.scale_to(signal_amplitude(self.images).cpu())
         return field
 
-    def fit(self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None) -> FitState:
-        """Fit the parts, from `poses` where they are given, write what comes out, and return the end."""
+    def fit(
+        self,
+        parts: Mapping[str, nn.Module],
+        stages: list[Stage],
+        poses: Pose | None = None,
+        movie: Tensor | None = None,
+    ) -> FitState:
+        """Fit the parts, from `poses` where they are given, write what comes out, and return the end.
+
+        movie: (N,) of each particle, where batches are to hold whole movies.
+        """
         model = Model(self.images, parts, self.settings.compute)
-        fit = Fit(model, stages, self.session, self.scope)
+        fit = Fit(model, stages, self.session, self.scope, movie)
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
         if self.session.team.leads:

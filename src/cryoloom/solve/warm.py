@@ -9,6 +9,12 @@ from cryoloom.errors import InputError
 from cryoloom.solve.run import Run
 
 
+def trained_parts(folder: Path) -> set[str]:
+    """Names of the networks in the newest checkpoint of the run in `folder`; none where it trained none."""
+    checkpoint = Run.open(folder).load_checkpoint(leads=False)
+    return set(checkpoint["states"].get("parts", {})) if checkpoint else set()
+
+
 def load_part(part: nn.Module, name: str, folder: Path) -> None:
     """Give `part` the weights that it has, as part `name`, in the newest checkpoint of the run in `folder`.
 

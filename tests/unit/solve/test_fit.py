@@ -9,6 +9,8 @@ import torch
 from cryoloom.data import read_particles
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
+from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings
+from cryoloom.model.encoders import Encoder, EncoderSettings
 from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.settings import FieldSettings, NetworkSettings
 from cryoloom.model.poses.table import PoseTable
@@ -18,10 +20,12 @@ from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.amplitude import signal_amplitude
+from cryoloom.solve.batches import Batches
 from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.march import MarchSettings, march
 from cryoloom.solve.model import ComputeSettings, Model
+from cryoloom.solve.results import Latents
 from cryoloom.solve.run import Run, RunConfig
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Session
@@ -36,6 +40,10 @@ def particles(tmp_path_factory) -> Particles:
     settings = Simulation(box=24, pixel_size=4.8, particles=60, snr=2.0, shift=1.0, seed=0)
     simulate_particles(conformations_of(Source((Path("phantom"),)), 24, 4.8), settings, folder)
     return read_particles(folder / "truth" / "particles.star")
+
+
+# The square root makes lengths differ; the factor mixes the rows.
+MOVIE = (torch.arange(60) * 7 % 60).float().sqrt().mul(2).long()
 
 
 def stages() -> list[Stage]:
@@ -68,6 +76,18 @@ def fit_of(particles: Particles, run: Run, stages: list[Stage]) -> Fit:
     scope = Scope.of(ScopeSettings(), images, "C1")
     model = Model(images, {"field": field, "poses": table}, ComputeSettings(precision="f32"))
     return Fit(model, stages, session, scope)
+
+
+def filmed(particles: Particles, run: Run, stages: list[Stage]) -> Fit:
+    """A fit of movies of 1 to 7 frames, whose rows are mixed."""
+    session, images, movie = Session(run, Team(), lambda *_: None), WorkingImages(particles), MOVIE
+    field = build_field(FieldSettings(network=NetworkSettings(width=16, blocks=1)), 24, session.beginning, z_dim=2)
+    field.scale_to(signal_amplitude(images))
+    encoder = Encoder(EncoderSettings(network="mlp", width=2, features=8), 1, session.beginning)
+    dvae = DVAE(8, 2, DynamicsSettings(hidden=4), (movie, torch.arange(60)), session.beginning)
+    parts = {"field": field, "encoder": encoder, "conformation": dvae}
+    model = Model(images, parts, ComputeSettings(precision="f32"))
+    return Fit(model, stages, session, Scope.of(ScopeSettings(), images, "C1"), movie)
 
 
 def carried_out(particles: Particles, run: Run, stages: list[Stage]) -> tuple[Fit, FitState]:
@@ -105,6 +125,55 @@ def test_stopped_at_any_batch_it_goes_on_to_the_bit(particles, config, tmp_path,
         assert torch.equal(resumed.poses.shift, state.poses.shift)
         assert torch.equal(resumed.noise, state.noise)
         assert [without_clock(line) for line in run.metrics()] == lines
+
+
+def test_movies_are_never_cut_and_go_on_to_the_bit(particles, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("cryoloom.solve.fit.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("cryoloom.solve.fit.SEARCH_CHUNK", 16)
+    train = ("field", "encoder", "conformation")
+    # Some movies are longer than the second stage's batches, and its images end within a movie.
+    two = [Stage("one", 2, "stored", train, 6, 16, 1e-3), Stage("two", 2, "stored", train, 6, 5, 1e-3, images=30)]
+    seen: list[torch.Tensor] = []
+
+    def run_through(run: Run) -> tuple[Fit, FitState, Latents]:
+        fit = filmed(particles, run, two)
+        read = fit.model.batch
+        monkeypatch.setattr(fit.model, "batch", lambda index, *rest: (seen.append(index), read(index, *rest))[1])
+        state = fit.run(fit.start(particles.poses()))
+        return fit, state, fit.latents(state)
+
+    whole, state, latents = run_through(Run.create(tmp_path / "whole", config))
+    lengths = MOVIE.bincount()
+    assert all(len(index) == int(lengths[MOVIE[index].unique()].sum()) for index in seen)
+    steps = torch.cat(seen[: -len(whole.batches.pieces(16))]).bincount(minlength=60)
+    assert int(steps.min()) == 2
+    assert set(steps.tolist()) == {2, 4}
+    assert len(state.order) <= 30
+    assert sorted(torch.cat(whole.batches.pieces(16)).tolist()) == list(range(60))
+    weights = {f"{a}.{b}": w for a, part in whole.model.parts.items() for b, w in part.state_dict().items()}
+    for stop in (2, 5, 9, whole.session.step - 1):
+        run = Run.create(tmp_path / f"stop-{stop}", config)
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "save", stopping(Session.save, stop))
+            with pytest.raises(KeyboardInterrupt):
+                run_through(run)
+        again, _, found = run_through(Run.open(run.path))
+        for name, part in again.model.parts.items():
+            for key, weight in part.state_dict().items():
+                assert torch.equal(weight, weights[f"{name}.{key}"]), (stop, name, key)
+        assert torch.equal(found.mean, latents.mean)
+
+
+def test_processes_share_movies_not_frames():
+    batches = Batches(60, MOVIE)
+    index = batches.next(batches.shuffled(torch.arange(60), torch.Generator().manual_seed(0)), 0, 30)
+    shares = []
+    for rank in range(2):
+        team = Team()
+        team.rank, team.size = rank, 2
+        shares.append(batches.mine(index, team))
+    assert sorted(torch.cat(shares).tolist()) == list(range(len(index)))
+    assert not set(MOVIE[index[shares[0]]].tolist()) & set(MOVIE[index[shares[1]]].tolist())
 
 
 def stopping(save, at: int):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cryoloom.data.files import replacing
 from cryoloom.evaluate.bench.pictures import pyplot
@@ -56,6 +57,19 @@ def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Pa
     axis.set(xlabel="pass over the images", ylabel=name)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return _save(plt, figure, path)
+
+
+def frames_picture(path: Path, latents: dict[str, Tensor], angle: Tensor, gain: Tensor) -> Path:
+    """First latent (N, Z) of frames against their true angle (N,) for each entry, and a histogram of gains (M,) in %."""
+    plt = pyplot()
+    figure, axes = plt.subplots(1, len(latents) + 1, figsize=(3.0 * len(latents) + 3.4, 2.9), layout="constrained")
+    for axis, (label, latent) in zip(axes, latents.items(), strict=False):
+        axis.scatter(angle.numpy(), latent[:, 0].numpy(), s=4, c=angle.numpy(), cmap=_COLOURS)
+        axis.set(title=label, xlabel="true angle, °", ylabel="latent")
+    axes[-1].hist(gain.numpy(), bins=40, color="#5a8fb0")
+    axes[-1].axvline(0, color="black", linewidth=0.8)
+    axes[-1].set(xlabel="improvement factor, %", ylabel="frames")
     return _save(plt, figure, path)
 
 

@@ -68,9 +68,12 @@ def tables() -> dict[str, Table]:
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
+    from cryoloom.evaluate.bench.tempor import FIG4 as TEMPOR_FIG4
+    from cryoloom.evaluate.bench.tempor import FIG9 as TEMPOR_FIG9
     from cryoloom.evaluate.bench.throughput import THROUGHPUT
 
-    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, FIG2, FIG3, THROUGHPUT, VS_CRYODRGN)}
+    found = (MAIN_JOB, TABLE1, TABLE2, FIG4, FIG2, FIG3, TEMPOR_FIG4, TEMPOR_FIG9, THROUGHPUT, VS_CRYODRGN)
+    return {table.name: table for table in found}
 
 
 def find_table(name: str) -> Table:

@@ -1,0 +1,104 @@
+"""Movies against the truth of a simulation: the resolution of every frame's map, and where on its path each frame is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from cryoloom.data import read_particles, read_volume
+from cryoloom.data.files import existing
+from cryoloom.errors import InputError
+from cryoloom.evaluate.fsc import fsc
+from cryoloom.evaluate.truth import match_particles
+from cryoloom.solve.decode import Decoder
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """Of N frames: resolution (N,) in Å at FSC 0.5 to the frame's true map, and FSC (N, D/2) itself.
+
+    found, true: (N,) coordinate from 0 to 1 along the true conformations, of the recovered map and of the truth.
+    """
+
+    resolution: Tensor
+    curves: Tensor
+    found: Tensor
+    true: Tensor
+
+
+@dataclass(frozen=True)
+class MovieTruth:
+    """True maps (K, D, D, D) and, of each particle of a run, which it is (N,) and its coordinate (N,)."""
+
+    maps: Tensor
+    conformation: Tensor
+    coordinate: Tensor
+    pixel_size: float
+
+    @classmethod
+    def of(cls, decoder: Decoder, truth: Path) -> "MovieTruth":
+        """The truth of a run's particles in a folder of `simulate`. Raises InputError where it is of other particles."""
+        particles = read_particles(existing(truth / "particles.star", "STAR file of the truth"))
+        if "conformation" not in particles.table:
+            raise InputError(f"{particles.source} names no conformations: give the truth folder of `simulate`.")
+        rows = match_particles(decoder.particles, particles).numpy()
+        paths = sorted((truth / "conformations").glob("*.mrc")) or [existing(truth / "volume.mrc", "true map")]
+        maps = torch.stack([read_volume(path)[0] for path in paths])
+        if maps.shape[-1] != decoder.field.box:
+            raise InputError(
+                f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.field.box}: use one box."
+            )
+        of_each = torch.from_numpy(particles.column("conformation")[rows].astype(np.int64))
+        coordinate = torch.from_numpy(particles.column("conformation_coordinate")[rows].astype(np.float32))
+        return cls(maps, of_each, coordinate, decoder.particles.pixel_size)
+
+
+def score_frames(
+    decoder: Decoder, truth: MovieTruth, mean: Tensor | None = None, rows: Iterable[int] | None = None
+) -> FrameScores:
+    """Score the map of each particle at its latent mean (N, Z), the run's own unless another is given.
+
+    rows: of the particles that are scored, all by default.
+    """
+    mean = decoder.mean if mean is None else mean
+    chosen = list(range(len(mean)) if rows is None else rows)
+    curves, resolution, found = [], [], []
+    for row in chosen:
+        volume = decoder.volume(mean[row])
+        curve = fsc(volume, truth.maps[int(truth.conformation[row])], truth.pixel_size)
+        curves.append(curve.fsc)
+        resolution.append(curve.resolution(0.5))
+        found.append(nearest_coordinate(volume, truth.maps))
+    return FrameScores(torch.tensor(resolution), torch.stack(curves), torch.tensor(found), truth.coordinate[chosen])
+
+
+def nearest_coordinate(volume: Tensor, maps: Tensor) -> float:
+    """Where between 0 and 1 a map (D, D, D) lies on a path of maps (K, D, D, D): the peak of its correlation.
+
+    Between maps the peak is that of a parabola through the best one and its neighbours.
+    """
+    flat = maps.flatten(1) - maps.flatten(1).mean(1, keepdim=True)
+    score = (flat @ (volume.flatten() - volume.mean())) / flat.norm(dim=1)
+    best = int(score.argmax())
+    last = len(maps) - 1
+    if best in (0, last):
+        return best / max(last, 1)
+    before, peak, after = score[best - 1 : best + 2].tolist()
+    bend = before - 2 * peak + after
+    return (best + (0.5 * (before - after) / bend if bend < 0 else 0.0)) / last
+
+
+def improvement(baseline: Tensor, resolution: Tensor) -> Tensor:
+    """Improvement factors (N,), `(r_baseline − r) / r_baseline` (Ye et al. 2023, eq. 16)."""
+    return (baseline - resolution) / baseline
+
+
+def rank_correlation(latent: Tensor, coordinate: Tensor) -> float:
+    """|Spearman's ρ| of the latent (N, Z), along its first principal component, with a coordinate (N,)."""
+    centred = latent - latent.mean(0)
+    along = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    return abs(float(spearmanr(along.numpy(), coordinate.numpy()).statistic))

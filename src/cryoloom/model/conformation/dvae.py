@@ -1,0 +1,148 @@
+"""DVAE: the conformation of every frame read off its whole movie (structured inference; Ye et al. 2023, §4)."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from cryoloom.model.batch import Batch
+from cryoloom.model.conformation.latent import ConformationModel, Latent
+from cryoloom.model.conformation.vae import VAE
+from cryoloom.model.weights import draw_weights
+
+# Logistic of the correlation of neighbouring frames that a transition prior starts from: 0.88.
+_FIRST_MEMORY = 2.0
+
+
+class DynamicsSettings(BaseModel, extra="forbid"):
+    """How the frames of a movie learn of each other."""
+
+    hidden: int = Field(default=64, gt=0, description="Units of the recurrent network, in each direction of time.")
+    prior: Literal["normal", "transition"] = Field(
+        default="normal",
+        description="Of z: normal (N(0, 1) for each frame), or transition (learned, given z of the frame before).",
+    )
+
+
+class MovieGrid(NamedTuple):
+    """Where the B particles of a batch lie in M movies of up to T frames.
+
+    row, column: (B,) movie, and place in its order of frames; lengths: (M,); gap: (M, T) frames since the one before,
+    1 for the first.
+    """
+
+    row: Tensor
+    column: Tensor
+    lengths: Tensor
+    gap: Tensor
+
+    @classmethod
+    def of(cls, movie: Tensor, frame: Tensor) -> "MovieGrid":
+        """The grid of particles of movies (B,) and frames (B,), in any order."""
+        _, row, lengths = movie.unique(return_inverse=True, return_counts=True)
+        order = frame.argsort(stable=True)
+        order = order[row[order].argsort(stable=True)]
+        first = lengths.cumsum(0) - lengths
+        column = torch.empty_like(row)
+        column[order] = torch.arange(len(row), device=row.device) - first[row[order]]
+        grid = cls(row, column, lengths, torch.ones(0))
+        # Past a movie's end nothing is read: any gap will do there.
+        at = grid.filled(frame.float()[:, None])[..., 0]
+        gap = torch.cat([torch.ones_like(at[:, :1]), at.diff(dim=1).clamp(min=1)], 1)
+        return grid._replace(gap=gap)
+
+    def filled(self, values: Tensor) -> Tensor:
+        """Values (B, F) of the particles on the grid, (M, T, F), zero where there is no frame."""
+        grid = values.new_zeros(len(self.lengths), int(self.lengths.max()), values.shape[1])
+        return grid.index_put((self.row, self.column), values)
+
+    def read(self, grid: Tensor) -> Tensor:
+        """The inverse of `filled`."""
+        return grid[self.row, self.column]
+
+
+class DVAE(ConformationModel):
+    """Per-frame features → bidirectional GRU → combiner with z_{t−1} → N(μ_t, σ_t²), frame after frame.
+
+    `(μ_t, log σ_t²) = frames(f_t) + combiner(z_{t−1}, h_t, frames(f_t))` with h = GRU(f_1 … f_T) and z_0 = 0. `frames`
+    is the head of the per-frame VAE, and the combiner's last layer starts at zero: before it learns, each frame is read
+    as that VAE reads it, so that one's weights can be taken over. KL per frame: to N(0, 1), Ye et al. 2023, eq. 11; or,
+    with a transition prior, to N(aᵍ z_{t−1}, 1 − a²ᵍ) after a gap of g frames, with a learned a for each dimension.
+    movie, frame: (N,) of all particles; a batch must hold all particles of each of its movies.
+    """
+
+    movie: Tensor
+    frame: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        z_dim: int,
+        settings: DynamicsSettings,
+        movies: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        self.z_dim, hidden = z_dim, settings.hidden
+        # Not part of the weights: they belong to the particles, not to what is learned from them.
+        self.register_buffer("movie", movies[0].clone(), persistent=False)
+        self.register_buffer("frame", movies[1].clone(), persistent=False)
+        self.frames = VAE(features, z_dim, generator)
+        self.recurrent = nn.GRU(features + 1, hidden, batch_first=True, bidirectional=True)
+        self.combiner = nn.Sequential(
+            nn.Linear(3 * z_dim + 2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim)
+        )
+        learned = settings.prior == "transition"
+        self.memory = nn.Parameter(torch.zeros(z_dim)) if learned else None
+        self.reset(generator)
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all weights anew."""
+        draw_weights(self, generator)
+        bound = self.recurrent.hidden_size**-0.5
+        for weight in self.recurrent.parameters():
+            weight.copy_((2 * torch.rand(weight.shape, generator=generator) - 1) * bound)
+        for weight in self.combiner[-1].parameters():
+            weight.zero_()
+        if self.memory is not None:
+            self.memory.fill_(_FIRST_MEMORY)
+
+    def forward(self, batch: Batch, noise: Tensor) -> Latent:
+        """The latent of a batch of whole movies whose features are there."""
+        assert batch.features is not None
+        index = batch.index.to(self.movie.device)
+        grid = MovieGrid.of(self.movie[index], self.frame[index])
+        features = batch.features[:, 0]
+        alone = grid.filled(self.frames.head(features))
+        beside = self._hidden(grid, features)
+        kicks, before = grid.filled(noise), noise.new_zeros(len(grid.lengths), self.z_dim)
+        made = []
+        for t in range(kicks.shape[1]):
+            moved = self.combiner(torch.cat([before, beside[:, t], alone[:, t]], -1))
+            mean, log_var = (alone[:, t] + moved).chunk(2, -1)
+            z = mean + (0.5 * log_var).exp() * kicks[:, t]
+            made.append(torch.cat([mean, log_var, z, before], -1))
+            before = z
+        whole = grid.read(torch.stack(made, 1))
+        mean, log_var, z, before = whole.chunk(4, -1)
+        return Latent(mean, log_var, z, self._kl(mean, log_var, before, grid))
+
+    def _hidden(self, grid: MovieGrid, features: Tensor) -> Tensor:
+        """What the recurrent network makes of each frame, (M, T, 2H), having seen those before and after it."""
+        told = torch.cat([grid.filled(features), grid.gap.log()[..., None].to(features)], -1)
+        packed = pack_padded_sequence(told, grid.lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)[0]
+
+    def _kl(self, mean: Tensor, log_var: Tensor, before: Tensor, grid: MovieGrid) -> Tensor:
+        """KL (B,) of each frame's Gaussian to its prior, in nats."""
+        expected, spread = torch.zeros_like(mean), torch.ones_like(mean)
+        if self.memory is not None:
+            keep = torch.sigmoid(self.memory) ** grid.read(grid.gap)[:, None]
+            later = (grid.column > 0)[:, None]
+            expected = torch.where(later, keep * before, expected)
+            spread = torch.where(later, 1 - keep.square(), spread)
+        squares = (log_var.exp() + (mean - expected).square()) / spread
+        return 0.5 * (squares - 1 - log_var + spread.log()).sum(-1)

@@ -1,0 +1,62 @@
+"""Scores of movies' frames, and the linear smoother that a DVAE is compared with."""
+
+import math
+
+import pytest
+import torch
+
+from cryoloom.evaluate.movies import improvement, nearest_coordinate, rank_correlation
+from cryoloom.evaluate.smoothing import smoothed
+from cryoloom.simulate.phantom import phantom
+
+
+@pytest.fixture(scope="module")
+def path() -> torch.Tensor:
+    """Five openings of the phantom."""
+    return torch.stack([phantom(24, 5.0, opening) for opening in (0.0, 0.25, 0.5, 0.75, 1.0)])
+
+
+def test_a_map_is_found_on_its_path(path):
+    assert nearest_coordinate(path[3], path) == pytest.approx(0.75, abs=0.03)
+    assert nearest_coordinate(3 * path[0] + 1, path) == 0
+    between = nearest_coordinate(phantom(24, 5.0, 0.6), path)
+    assert between == pytest.approx(0.6, abs=0.05)
+    assert nearest_coordinate(path[4], path[4:]) == 0
+
+
+def test_the_improvement_factor_is_that_of_the_paper():
+    found = improvement(torch.tensor([10.0, 10.0, 8.0]), torch.tensor([9.0, 11.0, 8.0]))
+    assert found.tolist() == pytest.approx([0.1, -0.1, 0.0])
+
+
+def test_rank_correlation_needs_no_straight_line():
+    coordinate = torch.linspace(0, 1, 50)
+    bent = torch.stack([-(coordinate.exp() ** 3), 0.01 * torch.randn(50)], 1)
+    assert rank_correlation(bent, coordinate) == pytest.approx(1.0)
+    assert rank_correlation(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), coordinate) < 0.4
+
+
+def test_smoothing_takes_noise_off_what_moves_slowly():
+    generator = torch.Generator().manual_seed(0)
+    movie = torch.arange(40).repeat_interleave(12)
+    frame = torch.arange(12).repeat(40)
+    keep, x = 0.9, [torch.randn(40, generator=generator)]
+    for _ in range(11):
+        x.append(keep * x[-1] + math.sqrt(1 - keep**2) * torch.randn(40, generator=generator))
+    true = torch.stack(x, 1).flatten()
+    noisy = true + 0.8 * torch.randn(480, generator=generator)
+    mixed = torch.randperm(480, generator=generator)
+    found = smoothed(torch.stack([noisy, torch.randn(480, generator=generator)], 1)[mixed], movie[mixed], frame[mixed])
+    before, after = (noisy - true).square().mean(), (found[:, 0] - true[mixed]).square().mean()
+    assert after < 0.5 * before
+    # Noise without memory is drawn to its mean, or left alone, never made larger.
+    assert found[:, 1].std() < 1.05
+
+
+def test_frames_far_apart_are_not_drawn_together():
+    movie, near, far = torch.zeros(40).long(), torch.arange(40), 1000 * torch.arange(40)
+    jumps = torch.arange(40).remainder(2).mul(2.0).sub(1)[:, None] + torch.linspace(-2, 2, 40)[:, None]
+    drawn = smoothed(jumps, movie, near)
+    assert (drawn - torch.linspace(-2, 2, 40)[:, None]).abs().mean() < 0.5
+    # Nothing tells signal from noise where no frame knows another: both shares are as likely, none moves signs.
+    assert torch.equal(smoothed(jumps, movie, far).sign(), jumps.sign())
