@@ -13,7 +13,7 @@ from cryoloom.solve.amplitude import signal_amplitude
 from cryoloom.solve.fit import Fit
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.model import ComputeSettings, Model
-from cryoloom.solve.results import write_fit
+from cryoloom.solve.results import Latents, write_fit
 from cryoloom.solve.run import Run
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Progress, Session
@@ -44,12 +44,14 @@ class Setup:
 
     def field(self, z_dim: int = 0) -> Field:
         """The field that the settings name, with random weights and scaled to the images."""
-        field = build_field(self.settings, self.images.box, self.beginning, z_dim)
+        field = build_field(self.settings, self.images.box, self.beginning, z_dim, self.scope.radius_px)
         field.scale_to(signal_amplitude(self.images).cpu())
         return field
 
-    def fit(self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None) -> None:
-        """Fit the parts, from `poses` where they are given, and write what comes out."""
+    def fit(
+        self, parts: Mapping[str, nn.Module], stages: list[Stage], poses: Pose | None = None
+    ) -> tuple[Model, Latents | None]:
+        """Fit the parts, from `poses` where they are given, and write what comes out; returns the fitted."""
         model = Model(self.images, parts, self.settings.compute)
         fit = Fit(model, stages, self.session, self.scope)
         state = fit.run(fit.start(poses))
@@ -57,3 +59,4 @@ class Setup:
         if self.session.team.leads:
             volume, contrast = model.map(), self.settings.contrast
             write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
+        return model, latents

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
+from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoformer, cryoposenet, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ SYSTEMS: dict[str, System] = {
     "cryodrgn": System("cryodrgn", cryodrgn.SUMMARY, cryodrgn.PAPER, cryodrgn.CryodrgnSettings, cryodrgn.reconstruct),
     "cryodrgn2": System(
         "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
+    ),
+    "cryoformer": System(
+        "cryoformer", cryoformer.SUMMARY, cryoformer.PAPER, cryoformer.CryoFormerSettings, cryoformer.reconstruct
     ),
     "cryoai": System("cryoai", cryoai.SUMMARY, cryoai.PAPER, cryoai.CryoAISettings, cryoai.reconstruct),
     "cryoposenet": System(

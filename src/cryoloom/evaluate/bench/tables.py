@@ -63,12 +63,14 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
+    from cryoloom.evaluate.bench import cryoformer
     from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
 
-    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, VS_CRYODRGN)}
+    real = (cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5)
+    return {table.name: table for table in (MAIN_JOB, TABLE1, TABLE2, FIG4, *real, VS_CRYODRGN)}
 
 
 def find_table(name: str) -> Table:
