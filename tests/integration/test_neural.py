@@ -105,6 +105,8 @@ def test_poses_from_an_encoder(phantom_set: Path, tmp_path: Path):
         (("--system", "cryodrgn2", "--network.encoding", "fourier"), "encoding"),
         (("--system", "pose-gd", "--start", "given"), "no poses are given"),
         (("--system", "pose-vae", "--poses", "known"), "no poses"),
+        (("--system", "cryoformer"), "needs poses"),
+        (("--system", "cryoformer", "--transformer.domain", "hartley"), "domain"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(phantom_set: Path, tmp_path: Path, arguments, said):

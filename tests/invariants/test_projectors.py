@@ -14,6 +14,7 @@ from jaxtyping import Complex, Float, jaxtyped
 from torch import Tensor
 
 from cryoloom.physics.fourier import FrequencyLattice, shift_phases
+from cryoloom.physics.points import PointSum
 from cryoloom.physics.project import FourierSlice, RayIntegral
 from cryoloom.physics.so3 import matrix_from_rotvec, point_group, random_rotations
 
@@ -31,6 +32,7 @@ PROJECTORS = [
     Case("FourierSlice-pad3", lambda v, r, lattice: FourierSlice.of_volume(v, pad=3).project(r, lattice), 0.01),
     Case("FourierSlice-band", lambda v, r, lattice: FourierSlice.of_volume(v, band=12).project(r, lattice), 0.02),
     Case("RayIntegral", lambda v, r, lattice: lattice.spectrum(RayIntegral(v).project(r)), 0.1),
+    Case("PointSum", lambda v, r, lattice: PointSum(v).project(r, lattice), 1e-4),
 ]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

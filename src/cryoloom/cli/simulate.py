@@ -37,6 +37,8 @@ def simulate(
     about: str | None = None,
     trajectory: Path | None = None,
     stride: int = 1,
+    hinge: str | None = None,
+    hinge_like: str | None = None,
     movies: int | None = None,
     frames: int | None = None,
     motion: Motion = "constant",
@@ -92,7 +94,8 @@ def simulate(
     weights
         How often each conformation occurs, one number each; equal by default.
     states
-        Number of steps in which the phantom opens, or a part turns; with --movies as many as there are frames.
+        Number of steps in which the phantom opens, a part turns, or a hinge swings; with --movies as many as there are
+        frames.
     turn
         Degrees by which what comes after a residue turns about its bond, in --states steps; of the phantom, one half.
     about
@@ -101,6 +104,10 @@ def simulate(
         DCD, XTC or TRR file of the STRUCTURE: each particle draws a frame.
     stride
         Use every so-many-th frame of the trajectory.
+    hinge
+        CHAIN:FIRST-LAST: these residues of the STRUCTURE swing about their ends as a rigid body, in --states steps.
+    hinge_like
+        Chain whose domain shows where the swing begins; it ends as deposited.
     movies
         Simulate this many movies of one molecule each, with --frames.
     frames
@@ -135,7 +142,8 @@ def simulate(
         seed=seed,
     )
     steps = states if states is not None else (frames or 1)
-    source = Source(structures, chain, trajectory, stride, steps, superpose, turn=turn, about=about)
+    moves = {"turn": turn, "about": about, "hinge": hinge, "hinge_like": hinge_like}
+    source = Source(structures, chain, trajectory, stride, steps, superpose, **moves)
     console = Console()
     with _Bars(console) as bars:
         paths = simulate_particles(

@@ -22,6 +22,7 @@ class EncoderSettings(BaseModel, extra="forbid"):
     )
     box: int = Setting(default=32, gt=7, description="Images are cropped to this box in Fourier space before.")
     width: int = Setting(default=32, gt=0, description="Channels of the first block; units of mlp's layers, by 8.")
+    layers: int = Setting(default=2, gt=0, description="Residual layers of mlp, between its first and its last.")
     features: int = Setting(default=256, gt=0, description="Numbers that an image ends as.")
     low_pass: int = Setting(
         default=0, ge=0, description="Gaussian low-pass copies of the image beside it, each half as wide as the last."
@@ -60,7 +61,9 @@ def network_of(settings: EncoderSettings) -> nn.Module:
     if s.network == "mlp":
         width = 8 * s.width
         first = [nn.Flatten(), nn.Linear(before * s.box**2, width), nn.ReLU()]
-        return nn.Sequential(*first, *(_Residual(width) for _ in range(2)), nn.Linear(width, s.features), nn.ReLU())
+        return nn.Sequential(
+            *first, *(_Residual(width) for _ in range(s.layers)), nn.Linear(width, s.features), nn.ReLU()
+        )
     layers: list[nn.Module] = []
     plan = [(1, 2), (2, 2), (4, 2)] if s.network == "cnn" else [(1, 2), (2, 2), (4, 3), (4, 2), (4, 2)]
     side = s.box

@@ -12,6 +12,7 @@ from torch import Tensor
 from cryoloom.data.structure import (
     centre_of_mass,
     is_structure,
+    positions,
     read_structure,
     read_trajectory,
     superposed,
@@ -19,6 +20,7 @@ from cryoloom.data.structure import (
 )
 from cryoloom.errors import InputError
 from cryoloom.simulate.density import density_from_map, density_from_structure
+from cryoloom.simulate.hinge import Hinge, swing_of
 from cryoloom.simulate.phantom import phantom, phantom_structure
 from cryoloom.simulate.turning import PHANTOM_BOND, turning
 
@@ -63,6 +65,8 @@ class Source:
     blur: float = 20.0
     turn: float | None = None
     about: str | None = None
+    hinge: str | None = None
+    hinge_like: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Every entry as plain JSON types."""
@@ -83,6 +87,8 @@ def conformations_of(source: Source, box: int, pixel_size: float) -> Conformatio
         return _of_phantom(source, box, pixel_size)
     if source.trajectory is not None:
         return _of_trajectory(source, box, pixel_size)
+    if source.hinge is not None:
+        return _of_hinge(source, box, pixel_size)
     labels = tuple(name.name for name in names)
     maps = [name for name in names if name.name.lower().endswith(_MAP_SUFFIXES)]
     if len(maps) == len(names):
@@ -153,6 +159,25 @@ def _of_trajectory(source: Source, box: int, pixel_size: float) -> Conformations
         return density_from_structure(with_positions(molecule, xyz[i]), box, pixel_size, source.blur, centre)
 
     return Conformations(names, volume)
+
+
+def _of_hinge(source: Source, box: int, pixel_size: float) -> Conformations:
+    if len(source.structures) != 1 or not is_structure(source.structures[0]):
+        raise InputError("--hinge swings a domain of one STRUCTURE of atoms: give one .pdb or .cif.")
+    if source.states < 2:
+        raise InputError("--hinge needs --states N: the number of steps from its begin to its end, at least 2.")
+    path = source.structures[0]
+    molecule = read_structure(path, source.chain)
+    xyz = positions(molecule)
+    swing = swing_of(molecule, Hinge.parse(source.hinge or "", source.hinge_like))
+    ways = np.linspace(0, 1, source.states)
+    centre = np.mean([_mass_centre(molecule, swing.at(xyz, way)) for way in ways], axis=0)
+
+    def volume(i: int) -> Tensor:
+        moved = with_positions(molecule, swing.at(xyz, ways[i]))
+        return density_from_structure(moved, box, pixel_size, source.blur, centre)
+
+    return Conformations(tuple(f"{path.name}, hinge {way:.3f}" for way in ways), volume)
 
 
 def _mass_centre(molecule: gemmi.Structure, xyz: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
     stages = together(settings.train, rates, setup.images.box)
-    state = setup.fit(amortised_parts(setup, settings, poses), stages, poses)
+    fitted = setup.fit(amortised_parts(setup, settings, poses), stages, poses)
     if settings.polish:
         setup.session.keep("fit", "parts", "optimisers")
-        refine_from(setup, settings.refinement, state.poses)
+        refine_from(setup, settings.refinement, fitted.state.poses)

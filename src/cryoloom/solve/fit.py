@@ -154,7 +154,8 @@ class Fit:
                 group["lr"] = stage.rates.get(name, stage.lr)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, stage.batch_size)
-            state = self._keep(self.step(state, stage, index), stage)
+            step = self._prior_step if stage.poses == "prior" else self.step
+            state = self._keep(step(state, stage, index), stage)
         return state
 
     def step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
@@ -172,13 +173,7 @@ class Fit:
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
             price = price + self.model.poses.penalty(batch, made.pose)
-        trained = [self.optimisers[name] for name in stage.train]
-        for optimiser in trained:
-            optimiser.zero_grad()
-        (price.sum() / (len(index) * len(batch.lattice))).backward()
-        self._add_gradients(trained)
-        for optimiser in trained:
-            optimiser.step()
+        self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])
         totals, squares = self.team.add([totals, squares])
@@ -189,6 +184,24 @@ class Fit:
             squares=state.squares + squares.cpu() * self.cpu_lattice.prefix(stage.band).from_shells(state.noise),
             kl=state.kl + float(totals[1]),
         )
+
+    def _prior_step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
+        """One gradient step of the poses' part towards what its penalty asks for; no image is predicted."""
+        mine = self.team.share(torch.arange(len(index)))
+        batch = self.model.batch(index[mine], state.noise, stage.band)
+        price = self.model.poses.penalty(batch, self.model.poses(batch))
+        self._descend(price.sum() / len(index), stage)
+        (total,) = self.team.add([price.detach().sum()])
+        return replace(state, at=state.at + len(index), loss=state.loss + float(total))
+
+    def _descend(self, price: Tensor, stage: Stage) -> None:
+        trained = [self.optimisers[name] for name in stage.train]
+        for optimiser in trained:
+            optimiser.zero_grad()
+        price.backward()
+        self._add_gradients(trained)
+        for optimiser in trained:
+            optimiser.step()
 
     def _add_gradients(self, optimisers: list[torch.optim.Optimizer]) -> None:
         if self.team.size == 1:
@@ -264,6 +277,7 @@ class Fit:
         metrics: dict[str, Any] = {"stage": stage.name, "pass": kind, "epoch": state.done, "band": round(stage.band, 2)}
         if kind == "train":
             metrics["loss"] = round(state.loss / state.at, 6)
+        if kind == "train" and stage.poses != "prior":
             left, whole = state.squares[:, 1:].sum(1)
             metrics["unexplained"] = round(float(left / whole), 6)
             if self.model.conformation is not None:

@@ -42,6 +42,12 @@ def together(settings: GradualSettings, rates: Mapping[str, float], box: int) ->
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
 
+def towards_given(settings: GradualSettings, passes: int, rate: float, box: int) -> list[Stage]:
+    """The stage in which the part for poses learns to say what its penalty asks for, before any image is predicted."""
+    band = min(settings.first_band, box / 2 - 1)
+    return [_stage(settings, "poses-first", passes, "prior", ("poses",), band, rates={"poses": rate})]
+
+
 def at_known(
     settings: GradualSettings, box: int, rates: Mapping[str, float] | None = None, beta: float = 1.0
 ) -> list[Stage]:

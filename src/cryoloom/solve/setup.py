@@ -1,6 +1,7 @@
 """What every recipe of a neural system begins and ends with: images, limits and a field; a fit and its results."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from cryoloom.solve.amplitude import signal_amplitude
 from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.model import ComputeSettings, Model
-from cryoloom.solve.results import write_fit
+from cryoloom.solve.results import Latents, write_fit
 from cryoloom.solve.run import Run
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Progress, Session
@@ -25,6 +26,14 @@ class NeuralSettings(ScopeSettings, FieldSettings):
     """Settings that all neural systems share."""
 
     compute: ComputeSettings = ComputeSettings()
+
+
+class Fitted(NamedTuple):
+    """The end of a fit: the model with its weights, the last state, and the latents where there is a z."""
+
+    model: Model
+    state: FitState
+    latents: Latents | None
 
 
 class Setup:
@@ -52,7 +61,7 @@ class Setup:
 
     def field(self, z_dim: int = 0) -> Field:
         """The field that the settings name, with random weights and scaled to the images."""
-        field = build_field(self.settings, self.images.box, self.beginning, z_dim)
+        field = build_field(self.settings, self.images.box, self.beginning, z_dim, self.scope.radius_px)
         field.scale_to(signal_amplitude(self.images).cpu())
         return field
 
@@ -62,8 +71,8 @@ class Setup:
         stages: list[Stage],
         poses: Pose | None = None,
         movie: Tensor | None = None,
-    ) -> FitState:
-        """Fit the parts, from `poses` where they are given, write what comes out, and return the end.
+    ) -> Fitted:
+        """Fit the parts, from `poses` where they are given, write what comes out, and return the end of it.
 
         movie: (N,) of each particle, where batches are to hold whole movies.
         """
@@ -74,4 +83,4 @@ class Setup:
         if self.session.team.leads:
             volume, contrast = model.map(), self.settings.contrast
             write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
-        return state
+        return Fitted(model, state, latents)

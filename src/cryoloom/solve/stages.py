@@ -7,8 +7,9 @@ from typing import Literal
 from cryoloom.model.poses.search import SearchSettings
 
 # random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
-# begins, infer by what the model's own part for poses says; model: what that part says in every batch.
-Poses = Literal["random", "stored", "search", "polish", "infer", "model"]
+# begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior: the same,
+# with nothing to learn from but that part's penalty.
+Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior"]
 # shells: what the last pass left unexplained, shell by shell; white: the same averaged over the band.
 Noise = Literal["shells", "white"]
 

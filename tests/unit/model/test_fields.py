@@ -11,10 +11,11 @@ from torch import Tensor
 
 from cryoloom.errors import InputError
 from cryoloom.model.fields.build import build_field
-from cryoloom.model.fields.field import FourierField, half_space, positive_half
+from cryoloom.model.fields.field import Field, FourierField, half_space, positive_half
 from cryoloom.model.fields.mlp import feature_frequencies
-from cryoloom.model.fields.settings import FieldSettings, NetworkSettings
-from cryoloom.physics.fourier import FrequencyLattice, centred_fft3
+from cryoloom.model.fields.settings import FieldSettings, NetworkSettings, TransformerSettings
+from cryoloom.physics.fourier import FrequencyLattice, centred_fft3, radii3
+from cryoloom.physics.points import PointSum
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 
@@ -24,12 +25,18 @@ BOX = 16
 @dataclass(frozen=True)
 class Case:
     name: str
-    build: Callable[[torch.Generator], FourierField]
+    build: Callable[[torch.Generator], Field]
 
 
 def field(name: str, z_dim: int = 0, **network) -> Callable[[torch.Generator], FourierField]:
     settings = FieldSettings(field=name, network=NetworkSettings(width=32, blocks=2, **network))
     return lambda generator: build_field(settings, BOX, generator, z_dim)
+
+
+def cryoformer(z_dim: int = 0, **transformer) -> Callable[[torch.Generator], Field]:
+    settings = TransformerSettings(queries=2, log_table=10, levels=4, base=4, **transformer)
+    chosen = FieldSettings(field="cryoformer", transformer=settings)
+    return lambda generator: build_field(chosen, BOX, generator, z_dim)
 
 
 FIELDS = [
@@ -38,9 +45,18 @@ FIELDS = [
     Case("siren", field("siren")),
     Case("fouriernet", field("fouriernet")),
     Case("voxels", field("voxels")),
+    Case("cryoformer-fourier", cryoformer(domain="fourier")),
+]
+DENSITIES = [
+    Case("cryoformer", cryoformer()),
+    Case("cryoformer-dense", cryoformer(grid="dense")),
+    Case("cryoformer-triplane", cryoformer(grid="triplane")),
+    Case("cryoformer-concatenated", cryoformer(deformation="concatenation", region="concatenation")),
 ]
 
 fields = pytest.mark.parametrize("case", FIELDS, ids=lambda case: case.name)
+densities = pytest.mark.parametrize("case", DENSITIES, ids=lambda case: case.name)
+all_fields = pytest.mark.parametrize("case", [*FIELDS, *DENSITIES], ids=lambda case: case.name)
 
 
 @pytest.fixture
@@ -75,21 +91,25 @@ def test_shapes_and_types(case, generator, points):
     assert field.domain == "fourier"
 
 
-@fields
+def as_real(values: Tensor) -> Tensor:
+    return torch.view_as_real(values) if values.is_complex() else values
+
+
+@all_fields
 def test_points_can_be_learnt_by_gradient(case, generator, points):
     field = case.build(generator).double()
     inside = points.double()[:1, 8:11].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: torch.view_as_real(field(p)), inside, atol=1e-4)
+    assert torch.autograd.gradcheck(lambda p: as_real(field(p)), inside, atol=1e-4)
 
 
-@fields
+@all_fields
 def test_every_weight_is_reached(case, generator, points):
     field = case.build(generator)
     field(points).abs().square().sum().backward()
     assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in field.parameters())
 
 
-@fields
+@all_fields
 def test_a_state_dict_makes_the_same_field(case, generator, points, tmp_path):
     field = case.build(generator)
     field.scale_to(torch.rand(BOX // 2 + 1))
@@ -99,7 +119,7 @@ def test_a_state_dict_makes_the_same_field(case, generator, points, tmp_path):
     assert torch.equal(field(points), other(points))
 
 
-@fields
+@all_fields
 def test_reset_follows_the_generator(case, generator, points):
     field = case.build(generator)
     before = field(points)
@@ -119,7 +139,7 @@ def test_the_map_holds_the_field_on_whole_frequencies(case, generator):
     assert torch.allclose(spectrum[z, y, x], field((k / BOX)[None])[0], atol=1e-4)
 
 
-@fields
+@all_fields
 def test_a_band_limits_the_map(case, generator):
     spectrum = centred_fft3(case.build(generator).volume(band=4))
     radius = (torch.stack(torch.meshgrid(*[torch.arange(BOX) - BOX // 2] * 3, indexing="ij")) ** 2).sum(0)
@@ -138,7 +158,58 @@ def test_slices_are_its_values_on_planes(case, generator):
     assert torch.allclose(slices[1, 2], by_hand, atol=1e-5)
 
 
+@densities
+def test_a_density_is_real_and_ends_at_its_sphere(case, generator, points):
+    density = case.build(generator)
+
+    @jaxtyped(typechecker=beartype)
+    def checked(p: Float[Tensor, "b p 3"]) -> Float[Tensor, "b p"]:
+        return density(p)
+
+    assert checked(points).dtype == torch.float32
+    assert density.domain == "real"
+    grid = density.on_grid(density.densities()[0])
+    assert (grid != 0).equal(radii3(BOX) <= 0.45 * BOX)
+    # On a voxel the network says what it says there when it is asked for that place alone.
+    place = torch.tensor([[[3.0, -2.0, 1.0]]])
+    assert torch.allclose(density(place / BOX)[0, 0], grid[9, 6, 11], atol=1e-5)
+
+
+@densities
+def test_images_are_the_exact_sums_over_voxels(case, generator):
+    density, lattice = case.build(generator), FrequencyLattice.of_box(BOX).prefix(6)
+    rotations = random_rotations(6, generator).view(2, 3, 3, 3)
+    slices = density.slices(rotations, lattice.k)
+    expected = PointSum(density.on_grid(density.densities()[0]).detach()).project(rotations[1], lattice)
+    assert torch.allclose(slices[1], expected, atol=1e-4 * float(expected.abs().max()))
+    upright = density.slices(torch.eye(3)[None, None], lattice.k)[0, 0].detach()
+    image = density.on_grid(density.densities()[0]).sum(0)
+    assert torch.allclose(upright, lattice.spectrum(image[None])[0], atol=1e-3 * float(upright.abs().max()))
+
+
+@densities
+def test_chunks_of_a_density_change_nothing(case, generator, monkeypatch):
+    density, lattice = case.build(generator), FrequencyLattice.of_box(BOX).prefix(6)
+    rotations = random_rotations(3, generator)[:, None]
+    found = []
+    for held, chunk in ((2**21, 2**16), (0, 2000)):
+        monkeypatch.setattr("cryoloom.model.fields.density.DENSITIES_HELD", held)
+        monkeypatch.setattr("cryoloom.model.fields.density.DENSITIES_PER_CHUNK", chunk)
+        density.zero_grad()
+        turned = rotations.clone().requires_grad_()
+        slices = density.slices(turned, lattice.k)
+        slices.abs().square().sum().backward()
+        found.append([slices.detach(), turned.grad, *(p.grad.clone() for p in density.parameters())])
+    for whole, pieces in zip(*found, strict=True):
+        assert torch.allclose(as_real(whole), as_real(pieces), rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
+
+
 CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet")]
+CONFORMED += [
+    Case("cryoformer", cryoformer(z_dim=2)),
+    Case("cryoformer-concatenated", cryoformer(z_dim=2, deformation="concatenation", region="concatenation")),
+    Case("cryoformer-fourier", cryoformer(z_dim=2, domain="fourier")),
+]
 
 
 @pytest.mark.parametrize("case", CONFORMED, ids=lambda case: case.name)
@@ -150,6 +221,22 @@ def test_a_conformation_changes_its_own_particle_only(case, generator, points):
     assert not torch.allclose(both[1], moved[1])
     assert torch.allclose(conformed(points[1:], z[1:]), both[1:], atol=1e-5)
     assert conformed.volume(z=z[0]).shape == (BOX,) * 3
+
+
+@pytest.mark.parametrize("case", CONFORMED, ids=lambda case: case.name)
+def test_maps_of_flexible_regions_say_where_conformations_differ(case, generator):
+    conformed, z = case.build(generator), torch.randn(5, 2, generator=generator)
+    maps = conformed.flexibility(z)
+    assert all(volume.shape == (BOX,) * 3 for volume in maps.values())
+    assert all(float(volume.max()) < 1e-5 for volume in conformed.flexibility(z[:1].expand(5, -1)).values())
+    assert float(maps["flexibility"].max()) > 0
+    if conformed.domain == "real":
+        expected = conformed.on_grid(conformed.densities(z)).std(0)
+        assert torch.allclose(maps["flexibility"], expected, atol=1e-5)
+        channels = torch.stack([volume for name, volume in maps.items() if name.startswith("attention_")])
+        assert len(channels) > 1
+        # No sum can vary more than its parts do together.
+        assert (maps["flexibility"] <= channels.sum(0) + 1e-5).all()
 
 
 def test_voxels_hold_one_volume():
@@ -166,7 +253,7 @@ def test_slices_of_voxels_are_those_of_their_map(generator):
     assert torch.allclose(voxels.slices(rotations[:, None], lattice.k)[:, 0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["mlp", "voxels"])
+@pytest.mark.parametrize("name", ["mlp", "voxels", "cryoformer"])
 def test_a_field_starts_as_large_as_the_images(name, generator):
     started = field(name)(generator)
     small, large = torch.ones(BOX // 2 + 1), torch.full((BOX // 2 + 1,), 10.0)

@@ -6,6 +6,7 @@ import torch
 from cryoloom.model.batch import Batch
 from cryoloom.model.encoders import Encoder, EncoderSettings, small_images
 from cryoloom.model.poses.heads import HEADS
+from cryoloom.model.poses.orientation import OrientationEncoder
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.table import PoseTable
 from cryoloom.physics.pose import Pose
@@ -139,3 +140,49 @@ def test_small_images_are_the_images_at_low_frequency(plant):
     share = power[..., 4:13, 4:13].sum((2, 3)) / power.sum((2, 3))
     assert (share[:, 0] > share[:, 1]).all()
     assert (share[:, 1] > share[:, 2]).all()
+
+
+SMALL = EncoderSettings(network="mlp", box=16, width=2, layers=2, features=16)
+
+
+def orientation(generator, weight: float = 2.0) -> OrientationEncoder:
+    start = Pose.single(random_rotations(9, generator), torch.randn(9, 2, generator=generator))
+    return OrientationEncoder(SMALL, start, 4.0, weight, generator)
+
+
+def test_an_orientation_encoder_stays_near_what_is_given_and_follows_the_gradient(plant, generator):
+    planted, encoder = plant(4, snr=1.0), orientation(generator)
+    batch = batch_of(planted, torch.tensor([8, 0, 3, 5]))
+    pose, given = encoder(batch), encoder.given(batch)
+    assert pose.rotation.shape == (4, 1, 3, 3)
+    assert pose.shift.shape == (4, 1, 2)
+    unit = pose.rotation @ pose.rotation.transpose(-1, -2)
+    assert torch.allclose(unit, torch.eye(3).expand_as(unit), atol=1e-5)
+    moved = angular_distance(pose.best_rotation, given.rotation)
+    assert 0 < float(moved.detach().max()) < 40
+    (pose.rotation[:, 0, 0, 1].sum() + pose.shift.sum()).backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_straying_costs_what_equation_2_says(plant, generator):
+    encoder = orientation(generator)
+    batch = batch_of(plant(4, snr=1.0), torch.tensor([8, 0, 3, 5]))
+    rotation, shift = encoder.given(batch)
+    assert not encoder.penalty(batch, Pose.single(rotation, shift)).any()
+    half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0])) @ rotation
+    far = encoder.penalty(batch, Pose.single(half_turn, shift + torch.tensor([4.0, -8.0])))
+    # ‖R − R₀‖ of a half turn is √8; shifts count in units of the largest one, 4 Å.
+    assert torch.allclose(far, torch.full((4,), 2.0 * (8**0.5 / 9 + 3 / 2)), atol=1e-5)
+
+
+def test_its_penalty_alone_teaches_it_the_given_poses(plant, generator):
+    encoder, batch = orientation(generator), batch_of(plant(4, snr=1.0), torch.tensor([8, 0, 3, 5]))
+    optimiser = optimiser_of(encoder)
+    first = float(encoder.penalty(batch, encoder(batch)).detach().sum())
+    for _ in range(200):
+        for group in optimiser.param_groups:
+            group["lr"] = 3e-3
+        optimiser.zero_grad()
+        encoder.penalty(batch, encoder(batch)).sum().backward()
+        optimiser.step()
+    assert float(encoder.penalty(batch, encoder(batch)).detach().sum()) < 0.3 * first

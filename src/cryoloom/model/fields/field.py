@@ -40,6 +40,11 @@ class Field(nn.Module, ABC):
     def scale_to(self, amplitude: Tensor) -> None:
         """Expect Fourier coefficients as large as `amplitude` (D/2 + 1,) by shell."""
 
+    @torch.no_grad()
+    def flexibility(self, z: Tensor) -> dict[str, Tensor]:
+        """Maps (D, D, D) of where conformations z (B, Z) differ, by name: the standard deviation of the map."""
+        return {"flexibility": torch.stack([self.volume(z=one) for one in z]).std(0)}
+
     def compile_network(self) -> None:
         """Have torch.compile work on the real-valued part; complex arithmetic is left as it is."""
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-FieldName = Literal["mlp", "siren", "fouriernet", "voxels"]
+FieldName = Literal["mlp", "siren", "fouriernet", "voxels", "cryoformer"]
 Encoding = Literal["gaussian", "geometric"]
 
 
@@ -23,11 +23,37 @@ class NetworkSettings(BaseModel, extra="forbid"):
     omega: float = Field(default=30.0, gt=0, description="Factor of the phase in the sine layers of siren, fouriernet.")
 
 
+class TransformerSettings(BaseModel, extra="forbid"):
+    """The field of CryoFormer: a grid of features, and structure queries of blocks of space that read it."""
+
+    domain: Literal["real", "fourier"] = Field(
+        default="real", description="What the network says: density in space, or the volume's transform."
+    )
+    grid: Literal["hash", "dense", "triplane"] = Field(
+        default="hash", description="Features of places: hash (many resolutions), dense, or triplane."
+    )
+    levels: int = Field(default=16, gt=0, description="Resolutions of the hash grid.")
+    features: int = Field(default=2, gt=0, description="Features of each level; dense, triplane: levels x features.")
+    log_table: int = Field(default=15, gt=3, lt=25, description="Rows of a level's hash table, as a power of two.")
+    base: int = Field(default=16, gt=1, description="Cells of the coarsest level along an axis.")
+    queries: int = Field(default=8, gt=0, description="Blocks along an axis; one structure query for each block.")
+    channels: int = Field(default=8, gt=0, description="Numbers of a structure query.")
+    blocks: int = Field(default=3, gt=0, description="Deformation-aware blocks.")
+    deformation: Literal["attention", "concatenation"] = Field(
+        default="attention", description="How conformations reach the queries: by deformation-aware blocks, or a layer."
+    )
+    region: Literal["attention", "concatenation"] = Field(
+        default="attention", description="How queries read features: by region-wise cross-attention, or a layer."
+    )
+
+
 class FieldSettings(BaseModel, extra="forbid"):
     """The choice of a field; systems inherit it, with a default of their own."""
 
     field: FieldName = Field(
         default="mlp",
-        description="Volume as a network in Fourier space (mlp, siren, fouriernet), or voxels in real space (voxels).",
+        description="Volume as a network in Fourier space (mlp, siren, fouriernet), voxels in real space (voxels), or "
+        "a transformer's density (cryoformer).",
     )
     network: NetworkSettings = NetworkSettings()
+    transformer: TransformerSettings = TransformerSettings()
