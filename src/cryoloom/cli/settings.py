@@ -41,12 +41,22 @@ def read_settings(
 def checked_settings(model: type[BaseModel], values: dict[str, Any], source: Path | None) -> BaseModel:
     """Settings of plain values, of the file `source` where there is one; raises InputError naming the first misfit."""
     try:
-        return model(**values)
+        return model(**_over_defaults(model, values))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f"{source}: " if source is not None else ""
         raise InputError(f"{where}setting {name}: {first['msg'].lower()}, got {first['input']!r}.") from error
+
+
+def _over_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """Values with a group's other settings as the system has them, where its class has defaults of its own."""
+    whole = dict(values)
+    for name, field in model.model_fields.items():
+        if isinstance(values.get(name), dict) and isinstance(field.default, BaseModel):
+            plain = field.default.model_dump(mode="json")
+            whole[name] = plain | _over_defaults(type(field.default), values[name])
+    return whole
 
 
 def _read_yaml(config: Path) -> dict[str, Any]:

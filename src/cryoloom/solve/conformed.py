@@ -1,23 +1,69 @@
-"""What systems with a conformation for every particle share: its settings, and the part that infers it."""
+"""What systems with a conformation for every particle share: its settings, the part that infers it, its stages."""
+
+from typing import Literal
 
 from pydantic import Field
 from torch import nn
 
+from cryoloom.errors import InputError
+from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import Encoder, EncoderSettings
+from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.setup import NeuralSettings, Setup
+from cryoloom.solve.stages import Stage
 
 
 class ConformationSettings(NeuralSettings):
     """Settings of systems whose volume depends on a latent z."""
 
     z_dim: int = Field(default=8, ge=0, description="Dimensions of each particle's conformation z; 0: one volume.")
+    conformation: Literal["vae", "table"] = Field(
+        default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
+    )
     beta: float = Field(default=1.0, ge=0, description="Weight of the conformations' KL divergence, in nats an image.")
+    beta_first: float = Field(default=0.1, ge=0, description="The same in the first pass.")
+    beta_passes: int = Field(default=5, ge=0, description="Passes in which it goes from the first to the full weight.")
     encoder: EncoderSettings = EncoderSettings(network="mlp")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
+    table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
+    settle_rounds: int = Field(
+        default=1,
+        ge=0,
+        description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
+    )
+    settle_passes: int = Field(default=2, ge=0, description="Passes of the field over all images in such a round.")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the parts that infer conformations."""
+        if self.conformation == "table":
+            return {"conformation": self.table_rate}
+        return {"encoder": self.encoder_rate, "conformation": self.encoder_rate}
+
+    def betas(self, passes: int) -> list[float]:
+        """The KL's weight in each of some passes: from the first to the full weight in a line, then constant."""
+        first, n = min(self.beta_first, self.beta), max(self.beta_passes, 1)
+        return [first + (self.beta - first) * min(i / n, 1.0) if self.beta_passes else self.beta for i in range(passes)]
 
 
-def vae_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
-    """An encoder of its own and a VAE over its features."""
+def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
+    """What infers conformations: a VAE over an encoder of its own, or a table. Raises InputError for z of no dimension."""
+    if not settings.z_dim:
+        raise InputError("--z-dim 0 leaves nothing to infer here: give 1 or more, or take a system of one volume.")
+    if settings.conformation == "table":
+        return {"conformation": ConformationTable(len(setup.images), settings.z_dim, setup.beginning)}
     encoder = Encoder(settings.encoder, 1, setup.beginning)
     return {"encoder": encoder, "conformation": VAE(encoder.features, settings.z_dim, setup.beginning)}
+
+
+def settling(settings: ConformationSettings, train: GradualSettings, box: int) -> list[Stage]:
+    """The rounds at the end: conformations settled at the field, which trains on with them; settled once more."""
+    band = min(train.last_band, box / 2 - 1)
+    given = (band, train.batch_size, train.learning_rate * train.last_rate)
+    more = {"z": "settle", "beta": settings.beta, "noise": train.noise}
+    rounds = [
+        Stage("settle", settings.settle_passes, "stored", ("field",), *given, **more)
+        for _ in range(settings.settle_rounds)
+    ]
+    return [*rounds, Stage("latents", 0, "stored", (), *given, **more)] if rounds else []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cryoloom.data.mrc import write_volume
+from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.polish import polish
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
@@ -18,7 +19,7 @@ from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.model import Model, best_of
-from cryoloom.solve.results import Latents
+from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -26,6 +27,7 @@ from cryoloom.solve.stages import Stage
 PAD = 2
 POLISHED = 3
 SEARCH_CHUNK = 512
+SETTLE_CHUNK = 64
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -36,7 +38,7 @@ class FitState:
     stage, done: passes `done` of stage number `stage` are over. at: images of the pass under way that are over, in
     `order` (n,). turn: (3, 3) of the search grid. poses: of all N particles, one hypothesis each. noise: (D/2,) power
     per coefficient by shell. loss: sum over the pass of the misfit per coefficient; squares: of |y − C F|² and |y|²,
-    (2, P); kl: of the conformations' KL.
+    (2, P); kl: of the conformations' KL. z: what is stored of the conformations of all N particles.
     All of it is in the memory of the CPU.
     """
 
@@ -50,6 +52,7 @@ class FitState:
     loss: float
     squares: Tensor
     kl: float
+    z: Latents
 
 
 class Fit:
@@ -78,8 +81,8 @@ class Fit:
             poses = Pose.single(random_rotations(n, self.session.beginning))
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
         noise = first_noise(self.images).cpu()
-        nothing = torch.zeros(0)
-        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0)
+        nothing, z = torch.zeros(0), prior(n, self.model)
+        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0, z)
 
     def run(self, state: FitState) -> FitState:
         """Carry out the stages from `state`, or what an earlier session left of them."""
@@ -93,17 +96,15 @@ class Fit:
             state = self._pass(state)
         return state
 
-    @torch.no_grad()
     def latents(self, state: FitState) -> Latents:
-        """Mean and log variance (N, Z) of every particle's conformation, with the band of the last stage."""
-        band, n = self.stages[-1].band, len(self.images)
-        found = []
-        for index in torch.arange(n).split(SEARCH_CHUNK):
-            batch = self.model.batch(index, state.noise, band)
-            found.append([part.cpu() for part in self.model.latent(batch)[:2]])
-            self.session.progress("latents", int(index[-1]) + 1, n, "")
-        mean, log_var = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return Latents(mean, log_var)
+        """Every particle's conformation: as stored where the last stage settled it, else as the model says."""
+        if self.stages[-1].z != "model":
+            return state.z
+        return read_latents(self.model, self.stages[-1], state.poses, state.noise, self.session.progress)
+
+    def agreement(self, state: FitState, latents: Latents) -> Tensor:
+        """How far (N,) every image agrees with what is predicted of it, in standard deviations of pure noise."""
+        return agreement(self.model, self.stages[-1], state.poses, latents, state.noise, self.session.progress)
 
     # Passes
 
@@ -114,7 +115,8 @@ class Fit:
         if state.at == 0:
             state = self._begin(state, stage, kind)
         started, before = time.monotonic(), state.at
-        state = self._train(state, stage) if kind == "train" else self._place(state, stage)
+        work = {"train": self._train, "settle": self._settle}.get(kind, self._place)
+        state = work(state, stage)
         speed = (state.at - before) / max(time.monotonic() - started, 1e-6)
         return self._finish(state, stage, kind, speed)
 
@@ -160,10 +162,14 @@ class Fit:
         noise = None
         if self.model.conformation is not None:
             noise = torch.randn(len(index), self.model.conformation.z_dim, generator=g)[mine]
-        read = self.model.conformation is not None or stage.poses == "model"
-        batch = self.model.batch(index[mine], state.noise, stage.band, read)
+        read = (self.model.conformation is not None and stage.z == "model") or stage.poses == "model"
         stored = state.poses.select(index[mine]) if drawn is None else Pose.single(drawn)
-        made = self.model.predict(batch, None if stage.poses == "model" else stored, noise)
+        known = None if stage.poses == "model" else stored
+        batch = self.model.batch(index[mine], state.noise, stage.band, read, known)
+        latent = None
+        if stage.z != "model" and noise is not None:
+            latent = Latent.drawn(*(part[index[mine]].to(self.images.device) for part in state.z), noise.to(self.images.device))
+        made = self.model.predict(batch, known, noise, latent)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
@@ -207,6 +213,21 @@ class Fit:
             for whole, part in zip(state.poses, found, strict=True):
                 rows = torch.zeros(len(index), *whole.shape[1:])
                 rows[mine] = part[:, :1].cpu()
+                whole[index] = self.team.add([rows])[0]
+            state = self._keep(replace(state, at=state.at + len(index)), stage)
+        return state
+
+    @torch.no_grad()
+    def _settle(self, state: FitState, stage: Stage) -> FitState:
+        """Replace stored conformations: the best of some candidates for each particle, then Newton steps from there."""
+        while state.at < len(state.order):
+            index = state.order[state.at : state.at + SETTLE_CHUNK]
+            drawn = state.z.draws(len(index), self.session.generator)
+            mine = self.team.share(torch.arange(len(index)))
+            found = settled(self.model, stage, state.poses, state.z, state.noise, index[mine], drawn[mine])
+            for whole, part in zip(state.z, found, strict=True):
+                rows = torch.zeros(len(index), whole.shape[1])
+                rows[mine] = part.cpu()
                 whole[index] = self.team.add([rows])[0]
             state = self._keep(replace(state, at=state.at + len(index)), stage)
         return state

@@ -54,6 +54,7 @@ class Setup:
         fit = Fit(model, stages, self.session, self.scope)
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
+        agreement = fit.agreement(state, latents) if latents is not None else None
         if self.session.team.leads:
             volume, contrast = model.map(), self.settings.contrast
-            write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
+            write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents, agreement)

@@ -37,6 +37,7 @@ FIELDS = [
     Case("mlp-geometric", field("mlp", encoding="geometric")),
     Case("siren", field("siren")),
     Case("fouriernet", field("fouriernet")),
+    Case("grid", field("grid")),
     Case("voxels", field("voxels")),
 ]
 
@@ -138,7 +139,7 @@ def test_slices_are_its_values_on_planes(case, generator):
     assert torch.allclose(slices[1, 2], by_hand, atol=1e-5)
 
 
-CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet")]
+CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet", "grid")]
 
 
 @pytest.mark.parametrize("case", CONFORMED, ids=lambda case: case.name)
