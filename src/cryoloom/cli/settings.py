@@ -11,14 +11,20 @@ from pydantic import BaseModel, ValidationError
 from cryoloom.errors import InputError
 
 
-def setting_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every setting of a model as (dotted option name, default, description), nested models flattened."""
+def setting_fields(
+    model: type[BaseModel], prefix: str = "", given: BaseModel | None = None
+) -> Iterator[tuple[str, Any, str]]:
+    """Every setting of a model as (dotted option name, default, description), nested models flattened.
+
+    given: the group's settings as the system that holds it has them, where they differ from the class's own.
+    """
     for name, field in model.model_fields.items():
         option = prefix + name.replace("_", "-")
+        default = field.default if given is None else getattr(given, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_fields(field.annotation, option + ".")
+            yield from setting_fields(field.annotation, option + ".", default)
         else:
-            yield option, field.default, field.description or ""
+            yield option, default, field.description or ""
 
 
 def read_settings(

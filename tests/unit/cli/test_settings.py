@@ -6,6 +6,7 @@ import yaml
 from cryoloom.cli.settings import read_settings, setting_fields
 from cryoloom.errors import InputError
 from cryoloom.systems.catalogue import SYSTEMS
+from cryoloom.systems.cryoai import CryoAISettings
 from cryoloom.systems.loom import LoomSettings
 
 
@@ -60,3 +61,13 @@ def test_the_nearest_name_is_offered():
         read_settings(LoomSettings, None, ("--symetry", "C3"), ["symmetry", "seed"])
     with pytest.raises(InputError, match="cryoloom systems loom"):
         read_settings(LoomSettings, None, ("--zzz", "3"))
+
+
+def test_a_group_keeps_the_systems_own_defaults():
+    settings = read_settings(CryoAISettings, None, ("--encoder.width", "4", "--train.passes", "2"))
+    whole = CryoAISettings()
+    assert (settings.encoder.width, settings.train.passes) == (4, 2)
+    assert settings.encoder.network == whole.encoder.network
+    assert settings.train.first_band == whole.train.first_band
+    listed = {name: default for name, default, _ in setting_fields(CryoAISettings)}
+    assert listed["encoder.low-pass"] == whole.encoder.low_pass
