@@ -43,7 +43,7 @@ def likeliest_volumes(particles: Particles, poses: Pose, volume: Callable[[int],
 
 
 def _against(volume: Tensor, parts: list[tuple[Evidence, Pose]]) -> tuple[Tensor, Tensor]:
-    """Re⟨C y / σ², F⟩ and C² |F|² / σ² by coefficient, (N, P), of a volume's slices F at the poses, shifts in pixels."""
+    """Re⟨C y / σ², F⟩ and C² |F|² / σ² by coefficient, (N, P), of slices F of a volume at poses, shifts in pixels."""
     lattice = parts[0][0].lattice
     projector = FourierSlice.of_volume(volume, _PAD, float(lattice.radius[-1]))
     cross, power = [], []

@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.stats import rankdata, spearmanr
+from scipy.spatial import KDTree
+from scipy.stats import rankdata
 
 Array = NDArray[np.floating]
 
@@ -19,11 +19,11 @@ def first_component(z: Array) -> Array:
 
 
 def conformation_correlation(z: Array, truth: Array) -> float:
-    """|Spearman| correlation of the first principal component of latents (N, Z) with the truth (N,); 0 for a constant."""
+    """|Spearman| correlation of the first principal component of latents (N, Z) with a truth (N,); 0 if constant."""
     along = first_component(z)
     if np.ptp(along) == 0 or np.ptp(truth) == 0:
         return 0.0
-    return abs(float(spearmanr(along, truth).statistic))
+    return abs(float(np.corrcoef(rankdata(along), rankdata(truth))[0, 1]))
 
 
 def neighbour_accuracy(z: Array, truth: Array, share: float = 0.01, least: int = 10) -> float:
@@ -33,14 +33,14 @@ def neighbour_accuracy(z: Array, truth: Array, share: float = 0.01, least: int =
     of neighbours in the same state. CryoBench (Jeon et al. 2024) counts the same neighbours, without ties.
     """
     k = min(max(round(share * len(z)), least), len(z) - 1)
-    near = _others(cKDTree(z).query(z, k + 1)[1])
+    near = _others(np.asarray(KDTree(z).query(z, k + 1)[1]))
     ordered = np.sort(truth)
     radius = _kth_distance(ordered, truth, k)
     return float((np.abs(truth[near] - truth[:, None]) <= radius[:, None] + 1e-9).mean())
 
 
-def _others(found: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Neighbours (N, k) of (N, k + 1) found ones without the particle itself, which equal latents may have pushed out."""
+def _others(found: NDArray) -> NDArray:
+    """Neighbours (N, k) of (N, k + 1) found ones without the particle itself, which equal ones may have pushed out."""
     n, k = found.shape[0], found.shape[1] - 1
     itself = found == np.arange(n)[:, None]
     itself[~itself.any(1), -1] = True
@@ -49,7 +49,7 @@ def _others(found: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _kth_distance(ordered: Array, values: Array, k: int) -> Array:
     """Distance (N,) of each value from its k-th nearest other one among `ordered` (N,)."""
-    distance, _ = cKDTree(ordered[:, None]).query(values[:, None], k + 1)
+    distance, _ = KDTree(ordered[:, None]).query(values[:, None], k + 1)
     return distance[:, -1]
 
 

@@ -1,6 +1,7 @@
 """What systems with a conformation for every particle share: its settings, the part that infers it, its stages."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -9,7 +10,7 @@ from cryoloom.errors import InputError
 from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import Encoder, EncoderSettings
-from cryoloom.solve.gradual import GradualSettings
+from cryoloom.solve.gradual import GradualSettings, at_known
 from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.stages import Stage
 
@@ -21,8 +22,11 @@ class ConformationSettings(NeuralSettings):
     conformation: Literal["vae", "table"] = Field(
         default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
     )
-    beta: float = Field(default=1.0, ge=0, description="Weight of the conformations' KL divergence, in nats an image.")
-    beta_first: float = Field(default=0.1, ge=0, description="The same in the first pass.")
+    # At weight 1 an encoder that has learnt little yet is better off saying nothing, and never recovers.
+    beta: float = Field(
+        default=0.2, ge=0, description="Weight of the KL divergence while conformations are learnt, in nats an image."
+    )
+    beta_first: float = Field(default=0.05, ge=0, description="The same in the first pass.")
     beta_passes: int = Field(default=5, ge=0, description="Passes in which it goes from the first to the full weight.")
     encoder: EncoderSettings = EncoderSettings(network="mlp")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
@@ -31,6 +35,9 @@ class ConformationSettings(NeuralSettings):
         default=1,
         ge=0,
         description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
+    )
+    representatives: int = Field(
+        default=8, gt=0, description="Conformations at whose maps poses are polished, where poses are not known."
     )
     settle_passes: int = Field(default=2, ge=0, description="Passes of the field over all images in such a round.")
 
@@ -48,7 +55,7 @@ class ConformationSettings(NeuralSettings):
 
 
 def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
-    """What infers conformations: a VAE over an encoder of its own, or a table. Raises InputError for z of no dimension."""
+    """What infers conformations: a VAE over an encoder of its own, or a table. Raises InputError without a z."""
     if not settings.z_dim:
         raise InputError("--z-dim 0 leaves nothing to infer here: give 1 or more, or take a system of one volume.")
     if settings.conformation == "table":
@@ -57,13 +64,27 @@ def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, n
     return {"encoder": encoder, "conformation": VAE(encoder.features, settings.z_dim, setup.beginning)}
 
 
-def settling(settings: ConformationSettings, train: GradualSettings, box: int) -> list[Stage]:
-    """The rounds at the end: conformations settled at the field, which trains on with them; settled once more."""
+def settling(settings: ConformationSettings, train: GradualSettings, box: int, polish_steps: int = 0) -> list[Stage]:
+    """The rounds at the end: conformations settled at the field, which trains on with them; settled once more.
+
+    Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished first, each at the field's map of a conformation near the particle's.
+    """
     band = min(train.last_band, box / 2 - 1)
     given = (band, train.batch_size, train.learning_rate * train.last_rate)
-    more = {"z": "settle", "beta": settings.beta, "noise": train.noise}
+    more: dict[str, Any] = {"z": "settle", "noise": train.noise}
+    moved: dict[str, Any] = {"polish_steps": polish_steps, "representatives": settings.representatives}
+    poses, moved = ("polish", moved) if polish_steps else ("stored", {})
     rounds = [
-        Stage("settle", settings.settle_passes, "stored", ("field",), *given, **more)
+        Stage("settle", settings.settle_passes, poses, ("field",), *given, **more, **moved)
         for _ in range(settings.settle_rounds)
     ]
     return [*rounds, Stage("latents", 0, "stored", (), *given, **more)] if rounds else []
+
+
+def at_their_conformations(
+    settings: ConformationSettings, train: GradualSettings, box: int, before: list[Stage], polish_steps: int
+) -> list[Stage]:
+    """The stages `before` for one volume; then conformations are learnt at its poses, and poses polished at those."""
+    alone = [replace(stage, z="none") for stage in before]
+    learnt = at_known(train, box, settings.rates, settings.betas(train.passes))
+    return [*alone, *learnt, *settling(settings, train, box, polish_steps)]

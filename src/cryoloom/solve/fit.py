@@ -18,8 +18,8 @@ from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
+from cryoloom.solve.latents import Latents, agreement, nearest, prior, read_latents, representatives, settled
 from cryoloom.solve.model import Model, best_of
-from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -98,7 +98,7 @@ class Fit:
 
     def latents(self, state: FitState) -> Latents:
         """Every particle's conformation: as stored where the last stage settled it, else as the model says."""
-        if self.stages[-1].z != "model":
+        if self.stages[-1].z == "settle":
             return state.z
         return read_latents(self.model, self.stages[-1], state.poses, state.noise, self.session.progress)
 
@@ -160,15 +160,16 @@ class Fit:
         g, mine = self.session.generator, self.team.share(torch.arange(len(index)))
         drawn = random_rotations(len(index), g)[mine] if stage.poses == "random" else None
         noise = None
-        if self.model.conformation is not None:
+        if self.model.conformation is not None and stage.z != "none":
             noise = torch.randn(len(index), self.model.conformation.z_dim, generator=g)[mine]
-        read = (self.model.conformation is not None and stage.z == "model") or stage.poses == "model"
+        read = (noise is not None and stage.z == "model") or stage.poses == "model"
         stored = state.poses.select(index[mine]) if drawn is None else Pose.single(drawn)
         known = None if stage.poses == "model" else stored
         batch = self.model.batch(index[mine], state.noise, stage.band, read, known)
         latent = None
         if stage.z != "model" and noise is not None:
-            latent = Latent.drawn(*(part[index[mine]].to(self.images.device) for part in state.z), noise.to(self.images.device))
+            mean, log_var = (part[index[mine]].to(self.images.device) for part in state.z)
+            latent = Latent.drawn(mean, log_var, noise.to(self.images.device))
         made = self.model.predict(batch, known, noise, latent)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
@@ -234,10 +235,26 @@ class Fit:
 
     def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
         """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
-        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        noise = state.noise.to(self.images.device)
         if stage.poses == "infer":
             return lambda index: best_of(self.model.infer(self.model.batch(index, noise, stage.band)))
-        projector = FourierSlice.of_volume(self.model.map(stage.band) * self.mask, PAD)
+        centres = representatives(state.z, stage.representatives)
+        finders = [self._at_map(state, stage, z) for z in centres.to(self.images.device)]
+
+        def find(index: Tensor) -> Pose:
+            which = nearest(state.z, centres, index)
+            order = which.argsort(stable=True)
+            groups = order.split(torch.bincount(which, minlength=len(centres)).tolist())
+            found = [finder(index[rows]) for finder, rows in zip(finders, groups, strict=True) if len(rows)]
+            return Pose.concatenate([Pose(p.rotation[:, :1], p.shift[:, :1]) for p in found]).select(order.argsort())
+
+        return find
+
+    def _at_map(self, state: FitState, stage: Stage, z: Tensor) -> Callable[[Tensor], Pose]:
+        """What finds poses by a search or a polish against the field's map of one conformation z (Z,)."""
+        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        volume = self.model.map(stage.band, z if len(z) else None)
+        projector = FourierSlice.of_volume(volume * self.mask, PAD)
         search = self.searches[state.stage]
         bound = None if search is None else search.against(projector, state.turn)
 

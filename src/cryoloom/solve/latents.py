@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from cryoloom.model.conformation.settle import Settled, settle, signal_sigma
@@ -41,8 +43,7 @@ def read_latents(model: Model, stage: Stage, poses: Pose, noise: Tensor, progres
     """What the model's own part says of all particles, with the band and poses of a stage."""
     found, n = [], len(model.images)
     for index in torch.arange(n).split(_CHUNK):
-        pose = None if stage.poses in ("model", "infer") else poses.select(index)
-        batch = model.batch(index, noise, stage.band, pose=pose)
+        batch = model.batch(index, noise, stage.band, pose=poses.select(index))
         found.append([part.cpu() for part in model.latent(batch)[:2]])
         progress("latents", int(index[-1]) + 1, n, "")
     return Latents(*(torch.cat(parts) for parts in zip(*found, strict=True)))
@@ -73,3 +74,17 @@ def agreement(model: Model, stage: Stage, poses: Pose, latents: Latents, noise: 
         found.append(signal_sigma(slices, batch.evidence, shift).cpu())
         progress("agreement", int(index[-1]) + 1, n, "")
     return torch.cat(found)
+
+
+def representatives(latents: Latents, count: int) -> Tensor:
+    """Conformations (K, Z), `count` at most, among which every particle has a near one: centres by k-means; 0 for one."""
+    n, z_dim = latents.mean.shape
+    if count == 1 or not z_dim or float(latents.mean.std(0).max()) < 1e-6:
+        return torch.zeros(1, z_dim)
+    centres, _ = kmeans2(latents.mean.double().numpy(), min(count, n), minit="++", rng=0)
+    return torch.from_numpy(centres[np.isfinite(centres).all(1)]).float()
+
+
+def nearest(latents: Latents, centres: Tensor, index: Tensor) -> Tensor:
+    """Which (b,) of `centres` (K, Z) is nearest to the conformation of each particle at `index` (b,)."""
+    return torch.cdist(latents.mean[index], centres).argmin(1)

@@ -77,12 +77,10 @@ class Model:
         assert isinstance(model, PoseModel)
         return model
 
-    def batch(
-        self, index: Tensor, noise: Tensor, band: float, read: bool = True, pose: Pose | None = None
-    ) -> Batch:
+    def batch(self, index: Tensor, noise: Tensor, band: float, read: bool = True, pose: Pose | None = None) -> Batch:
         """The particles at `index` up to a band, with the features of the encoder where they are to be `read`.
 
-        At a `pose` (B, 1, …) that is known the encoder reads them centred, as C y / σ²; else as they are.
+        Where no part says poses and they are known, `pose` (B, 1, …), the encoder reads images centred, as C y / σ².
         """
         lattice = self.images.lattice.prefix(band)
         spectrum = self.images.spectrum(index)[:, : len(lattice)]
@@ -90,7 +88,7 @@ class Model:
         if not read or "encoder" not in self.parts:
             return batch
         seen = batch
-        if pose is not None:
+        if pose is not None and "poses" not in self.parts:
             shift = pose.best_shift.to(self.images.device) / self.images.pixel_size
             seen = Batch(index, batch.evidence.centred(shift), batch.evidence)
         with self._autocast():

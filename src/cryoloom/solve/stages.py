@@ -9,8 +9,9 @@ from cryoloom.model.poses.search import SearchSettings
 # random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
 # begins, infer by what the model's own part for poses says; model: what that part says in every batch.
 Poses = Literal["random", "stored", "search", "polish", "infer", "model"]
-# model: what the conformation part says; stored: drawn from the stored ones; settle: stored ones replaced before training.
-Latents = Literal["model", "stored", "settle"]
+# model: what the conformation part says; stored: drawn from the stored ones; settle: stored ones replaced before
+# training; none: the field at z = 0.
+Latents = Literal["model", "stored", "settle", "none"]
 # shells: what the last pass left unexplained, shell by shell; white: the same averaged over the band.
 Noise = Literal["shells", "white"]
 
@@ -22,7 +23,8 @@ class Stage:
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
     names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels. images:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
-    conformations' KL. z: which conformations the field sees, where there are any. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
+    conformations' KL. z: which conformations the field sees, where there are any; representatives: at how many of
+    them poses are searched and polished, each particle at the nearest one. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
     searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 
@@ -41,6 +43,7 @@ class Stage:
     noise: Noise = "shells"
     beta: float = 1.0
     z: Latents = "model"
+    representatives: int = 1
 
     @property
     def passes(self) -> tuple[str, ...]:

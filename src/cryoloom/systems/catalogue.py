@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cryoloom.errors import InputError
-from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, loom, pose_gd, pose_vae
+from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoposenet, hetem, loom, pose_gd, pose_vae
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ SYSTEMS: dict[str, System] = {
     "cryodrgn2": System(
         "cryodrgn2", cryodrgn2.SUMMARY, cryodrgn2.PAPER, cryodrgn2.Cryodrgn2Settings, cryodrgn2.reconstruct
     ),
+    "hetem": System("hetem", hetem.SUMMARY, hetem.PAPER, hetem.HetemSettings, hetem.reconstruct),
     "cryoai": System("cryoai", cryoai.SUMMARY, cryoai.PAPER, cryoai.CryoAISettings, cryoai.reconstruct),
     "cryoposenet": System(
         "cryoposenet",

@@ -23,7 +23,7 @@ class Settled(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Candidates z (B, Z) with their slices (B, P) and prices (B,): misfit + β |z|²/2, up to a constant of the image."""
+    """Candidates z (B, Z) with their slices (B, P) and prices (B,): misfit + β |z|²/2, up to a constant."""
 
     z: Tensor
     slices: Tensor

@@ -19,7 +19,9 @@ def build_field(settings: FieldSettings, box: int, generator: torch.Generator, z
     network = settings.network
     if settings.field == "voxels":
         if z_dim:
-            raise InputError("--field voxels holds one volume, not one for every z: choose mlp, grid, siren or fouriernet.")
+            raise InputError(
+                "--field voxels holds one volume, not one for every z: choose mlp, grid, siren or fouriernet."
+            )
         return VoxelField(box, generator)
     networks: dict[str, Callable[[], FieldNetwork]] = {
         "mlp": lambda: PositionalMLP(box, z_dim, network, generator),

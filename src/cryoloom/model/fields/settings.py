@@ -29,7 +29,7 @@ class FieldSettings(BaseModel, extra="forbid"):
 
     field: FieldName = Field(
         default="mlp",
-        description="Volume in Fourier space as a network (mlp, siren, fouriernet) or a feature grid (grid, the fastest), or as "
-        "voxels in real space (voxels).",
+        description="Volume in Fourier space as a network (mlp, siren, fouriernet) or a feature grid (grid), "
+        "or voxels in real space (voxels).",
     )
     network: NetworkSettings = NetworkSettings()
