@@ -42,8 +42,8 @@ def alone(filmed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rank(run: Path, filmed: Path) -> float:
     """How well the latents of a run order the frames by their true angle."""
-    decoder = Decoder.of(run)
-    return rank_correlation(decoder.mean, MovieTruth.of(decoder, filmed / "truth").coordinate)
+    decoder = Decoder.of_run(run)
+    return rank_correlation(decoder.z, MovieTruth.of(decoder, filmed / "truth").coordinate)
 
 
 def test_movies_are_learned_from_the_frames_read_alone(filmed: Path, alone: Path, tmp_path: Path):
@@ -55,7 +55,7 @@ def test_movies_are_learned_from_the_frames_read_alone(filmed: Path, alone: Path
     written = particles_of(run)
     assert len(written.movies()) == 40
     assert np.array_equal(written.column("frame"), particles_of(filmed).column("frame"))
-    maps = list(Decoder.of(run).movie("movie_07"))
+    maps = list(Decoder.of_run(run).movie("movie_07"))
     assert len(maps) == 6
     assert all(float((volume**3).mean()) > 0 for volume in maps)
 
@@ -64,7 +64,7 @@ def test_it_begins_where_the_frames_read_alone_end(filmed: Path, alone: Path, tm
     still = ("--train.learning-rate", 1e-9, "--encoder-rate", 1e-9)
     common = ("reconstruct", filmed / "particles.star", "--system", "tempor", *SMALL, "--train.passes", 1)
     cryoloom(*common, "--init", alone, "--train.last-band", 8, *still, "-o", tmp_path / "run")
-    assert torch.allclose(Decoder.of(tmp_path / "run").mean, Decoder.of(alone).mean, atol=2e-3)
+    assert torch.allclose(Decoder.of_run(tmp_path / "run").z, Decoder.of_run(alone).z, atol=2e-3)
 
 
 def test_from_nothing_with_a_transition_prior(filmed: Path, tmp_path: Path):

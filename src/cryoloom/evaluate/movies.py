@@ -64,7 +64,7 @@ def score_frames(
 
     rows: of the particles that are scored, all by default.
     """
-    mean = decoder.mean if mean is None else mean
+    mean = decoder.z if mean is None else mean
     chosen = list(range(len(mean)) if rows is None else rows)
     curves, resolution, found = [], [], []
     for row in chosen:

@@ -23,8 +23,13 @@ MEANINGS = {
     "shift_error_px_median": Meaning("shift error, median", "px", 3),
     "shift_error_px_mean_square": Meaning("shift error, mean square", "px²", 3),
     "per_particle_fsc_auc_mean": Meaning("area under the per-particle FSC, mean", "", 3),
+    "per_conformation_fsc_auc_mean": Meaning("the same, mean over conformations", "", 3),
     "latent_neighbour_accuracy": Meaning("latent neighbours of the same kind", "", 3),
     "conformation_correlation": Meaning("correlation with the true conformation", "", 3),
+    "oracle_conformation_correlation": Meaning("the same by maximum likelihood at the truth", "", 3),
+    "conformation_correlation_over_oracle": Meaning("correlation ÷ what the data allow", "×", 3),
+    "information_imbalance_latent_to_truth": Meaning("information imbalance, latent → truth", "", 3),
+    "information_imbalance_truth_to_latent": Meaning("information imbalance, truth → latent", "", 3),
 }
 
 

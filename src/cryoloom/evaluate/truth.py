@@ -15,6 +15,7 @@ from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate.align import VolumeAlignment, align_volume, refine_volume
 from cryoloom.evaluate.fsc import FSCCurve, fsc
+from cryoloom.evaluate.heterogeneity import heterogeneity
 from cryoloom.evaluate.pose_error import PoseErrors, pose_errors
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
@@ -38,7 +39,8 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     volume, pixel_size = read_volume(existing(run / "volumes" / "volume.mrc", "run's map (is the run finished?)"))
     true_volume = _true_map(truth, volume.shape[-1], pixel_size)
 
-    true_poses = true_particles.poses(match_particles(particles, true_particles))
+    rows = match_particles(particles, true_particles)
+    true_poses = true_particles.poses(rows)
     group = point_group(run_symmetry(run))
     errors = pose_errors(particles.poses(), true_poses, true_particles.source_pixel_size, group)
     placed = _place(volume, true_volume, errors, pixel_size)
@@ -47,6 +49,7 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     oracle = _oracle_curve(same_box, true_poses, true_volume, pixel_size, symmetry)
 
     result = errors.summary() | resolution_summary(curve, oracle)
+    result |= heterogeneity(run, truth, same_box, true_poses, placed, rows)
     curve.to_csv(run / "fsc_truth.csv")
     write_volume(run / "volumes" / "aligned_to_truth.mrc", placed.volume, pixel_size)
     with replacing(run / "evaluation.json") as part:

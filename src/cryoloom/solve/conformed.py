@@ -1,14 +1,20 @@
-"""What systems with a conformation for every particle share: its settings, and the part that infers it."""
+"""What systems with a conformation for every particle share: its settings, the part that infers it, its stages."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from cryoloom.errors import InputError
 from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings
+from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import Encoder, EncoderSettings
+from cryoloom.solve.gradual import GradualSettings, at_known
 from cryoloom.solve.setup import NeuralSettings, Setup
+from cryoloom.solve.stages import Stage
 from cryoloom.solve.warm import load_part, trained_parts
 
 
@@ -16,13 +22,47 @@ class ConformationSettings(NeuralSettings):
     """Settings of systems whose volume depends on a latent z."""
 
     z_dim: int = Field(default=8, ge=0, description="Dimensions of each particle's conformation z; 0: one volume.")
-    beta: float = Field(default=1.0, ge=0, description="Weight of the conformations' KL divergence, in nats an image.")
+    conformation: Literal["vae", "table"] = Field(
+        default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
+    )
+    # At weight 1 an encoder that has learnt little yet is better off saying nothing, and never recovers.
+    beta: float = Field(
+        default=0.2, ge=0, description="Weight of the KL divergence while conformations are learnt, in nats an image."
+    )
+    beta_first: float = Field(default=0.05, ge=0, description="The same in the first pass.")
+    beta_passes: int = Field(default=5, ge=0, description="Passes in which it goes from the first to the full weight.")
     encoder: EncoderSettings = EncoderSettings(network="mlp")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
+    table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
+    settle_rounds: int = Field(
+        default=1,
+        ge=0,
+        description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
+    )
+    representatives: int = Field(
+        default=8, gt=0, description="Conformations at whose maps poses are polished, where poses are not known."
+    )
+    settle_passes: int = Field(default=2, ge=0, description="Passes of the field over all images in such a round.")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the parts that infer conformations."""
+        if self.conformation == "table":
+            return {"conformation": self.table_rate}
+        return {"encoder": self.encoder_rate, "conformation": self.encoder_rate}
+
+    def betas(self, passes: int) -> list[float]:
+        """The KL's weight in each of some passes: from the first to the full weight in a line, then constant."""
+        first, n = min(self.beta_first, self.beta), max(self.beta_passes, 1)
+        return [first + (self.beta - first) * min(i / n, 1.0) if self.beta_passes else self.beta for i in range(passes)]
 
 
-def vae_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
-    """An encoder of its own and a VAE over its features."""
+def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
+    """What infers conformations: a VAE over an encoder of its own, or a table. Raises InputError without a z."""
+    if not settings.z_dim:
+        raise InputError("--z-dim 0 leaves nothing to infer here: give 1 or more, or take a system of one volume.")
+    if settings.conformation == "table":
+        return {"conformation": ConformationTable(len(setup.images), settings.z_dim, setup.beginning)}
     encoder = Encoder(settings.encoder, 1, setup.beginning)
     return {"encoder": encoder, "conformation": VAE(encoder.features, settings.z_dim, setup.beginning)}
 
@@ -48,3 +88,29 @@ def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
     for name, part in (("field", parts["field"]), ("encoder", parts["encoder"]), ("conformation", dvae.frames)):
         load_part(part, name, folder)
     return True
+
+
+def settling(settings: ConformationSettings, train: GradualSettings, box: int, polish_steps: int = 0) -> list[Stage]:
+    """The rounds at the end: conformations settled at the field, which trains on with them; settled once more.
+
+    Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished first, each at the field's map of a conformation near the particle's.
+    """
+    band = min(train.last_band, box / 2 - 1)
+    given = (band, train.batch_size, train.learning_rate * train.last_rate)
+    more: dict[str, Any] = {"z": "settle", "noise": train.noise}
+    moved: dict[str, Any] = {"polish_steps": polish_steps, "representatives": settings.representatives}
+    poses, moved = ("polish", moved) if polish_steps else ("stored", {})
+    rounds = [
+        Stage("settle", settings.settle_passes, poses, ("field",), *given, **more, **moved)
+        for _ in range(settings.settle_rounds)
+    ]
+    return [*rounds, Stage("latents", 0, "stored", (), *given, **more)] if rounds else []
+
+
+def at_their_conformations(
+    settings: ConformationSettings, train: GradualSettings, box: int, before: list[Stage], polish_steps: int
+) -> list[Stage]:
+    """The stages `before` for one volume; then conformations are learnt at its poses, and poses polished at those."""
+    alone = [replace(stage, z="none") for stage in before]
+    learnt = at_known(train, box, settings.rates, settings.betas(train.passes))
+    return [*alone, *learnt, *settling(settings, train, box, polish_steps)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cryoloom.data.mrc import write_volume
+from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.polish import polish
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
@@ -18,8 +19,8 @@ from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
+from cryoloom.solve.latents import Latents, agreement, nearest, prior, read_latents, representatives, settled
 from cryoloom.solve.model import Model, best_of
-from cryoloom.solve.results import Latents
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -27,6 +28,7 @@ from cryoloom.solve.stages import Stage
 PAD = 2
 POLISHED = 3
 SEARCH_CHUNK = 512
+SETTLE_CHUNK = 64
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -37,7 +39,7 @@ class FitState:
     stage, done: passes `done` of stage number `stage` are over. at: images of the pass under way that are over, in
     `order` (n,). turn: (3, 3) of the search grid. poses: of all N particles, one hypothesis each. noise: (D/2,) power
     per coefficient by shell. loss: sum over the pass of the misfit per coefficient; squares: of |y − C F|² and |y|²,
-    (2, P); kl: of the conformations' KL.
+    (2, P); kl: of the conformations' KL. z: what is stored of the conformations of all N particles.
     All of it is in the memory of the CPU.
     """
 
@@ -51,6 +53,7 @@ class FitState:
     loss: float
     squares: Tensor
     kl: float
+    z: Latents
 
 
 class Fit:
@@ -81,8 +84,8 @@ class Fit:
             poses = Pose.single(random_rotations(n, self.session.beginning))
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
         noise = first_noise(self.images).cpu()
-        nothing = torch.zeros(0)
-        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0)
+        nothing, z = torch.zeros(0), prior(n, self.model)
+        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0, z)
 
     def run(self, state: FitState) -> FitState:
         """Carry out the stages from `state`, or what an earlier session left of them."""
@@ -96,18 +99,16 @@ class Fit:
             state = self._pass(state)
         return state
 
-    @torch.no_grad()
     def latents(self, state: FitState) -> Latents:
-        """Mean and log variance (N, Z) of every particle's conformation, with the band of the last stage."""
-        band, n, pieces = self.stages[-1].band, len(self.images), self.batches.pieces(SEARCH_CHUNK)
-        found = []
-        for index in pieces:
-            batch = self.model.batch(index, state.noise, band)
-            found.append([part.cpu() for part in self.model.latent(batch)[:2]])
-            self.session.progress("latents", sum(len(means) for means, _ in found), n, "")
-        back = torch.cat(pieces).argsort()
-        mean, log_var = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
-        return Latents(mean, log_var)
+        """Every particle's conformation: as stored where the last stage settled it, else as the model says."""
+        if self.stages[-1].z == "settle":
+            return state.z
+        pieces = self.batches.pieces(SEARCH_CHUNK)
+        return read_latents(self.model, self.stages[-1], state.poses, state.noise, pieces, self.session.progress)
+
+    def agreement(self, state: FitState, latents: Latents) -> Tensor:
+        """How far (N,) every image agrees with what is predicted of it, in standard deviations of pure noise."""
+        return agreement(self.model, self.stages[-1], state.poses, latents, state.noise, self.session.progress)
 
     # Passes
 
@@ -118,7 +119,8 @@ class Fit:
         if state.at == 0:
             state = self._begin(state, stage, kind)
         started, before = time.monotonic(), state.at
-        state = self._train(state, stage) if kind == "train" else self._place(state, stage)
+        work = {"train": self._train, "settle": self._settle}.get(kind, self._place)
+        state = work(state, stage)
         speed = (state.at - before) / max(time.monotonic() - started, 1e-6)
         return self._finish(state, stage, kind, speed)
 
@@ -163,12 +165,17 @@ class Fit:
         g, mine = self.session.generator, self.batches.mine(index, self.team)
         drawn = random_rotations(len(index), g)[mine] if stage.poses == "random" else None
         noise = None
-        if self.model.conformation is not None:
+        if self.model.conformation is not None and stage.z != "none":
             noise = torch.randn(len(index), self.model.conformation.z_dim, generator=g)[mine]
-        read = self.model.conformation is not None or stage.poses == "model"
-        batch = self.model.batch(index[mine], state.noise, stage.band, read)
+        read = (noise is not None and stage.z == "model") or stage.poses == "model"
         stored = state.poses.select(index[mine]) if drawn is None else Pose.single(drawn)
-        made = self.model.predict(batch, None if stage.poses == "model" else stored, noise)
+        known = None if stage.poses == "model" else stored
+        batch = self.model.batch(index[mine], state.noise, stage.band, read, known)
+        latent = None
+        if stage.z != "model" and noise is not None:
+            mean, log_var = (part[index[mine]].to(self.images.device) for part in state.z)
+            latent = Latent.drawn(mean, log_var, noise.to(self.images.device))
+        made = self.model.predict(batch, known, noise, latent)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
@@ -228,12 +235,43 @@ class Fit:
             state = self._keep(replace(state, at=state.at + len(index)), stage)
         return state
 
+    @torch.no_grad()
+    def _settle(self, state: FitState, stage: Stage) -> FitState:
+        """Replace stored conformations: the best of some candidates for each particle, then Newton steps from there."""
+        while state.at < len(state.order):
+            index = state.order[state.at : state.at + SETTLE_CHUNK]
+            drawn = state.z.draws(len(index), self.session.generator)
+            mine = self.team.share(torch.arange(len(index)))
+            found = settled(self.model, stage, state.poses, state.z, state.noise, index[mine], drawn[mine])
+            for whole, part in zip(state.z, found, strict=True):
+                rows = torch.zeros(len(index), whole.shape[1])
+                rows[mine] = part.cpu()
+                whole[index] = self.team.add([rows])[0]
+            state = self._keep(replace(state, at=state.at + len(index)), stage)
+        return state
+
     def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
         """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
-        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        noise = state.noise.to(self.images.device)
         if stage.poses == "infer":
             return lambda index: best_of(self.model.infer(self.model.batch(index, noise, stage.band)))
-        projector = FourierSlice.of_volume(self.model.map(stage.band) * self.mask, PAD)
+        centres = representatives(state.z, stage.representatives)
+        finders = [self._at_map(state, stage, z) for z in centres.to(self.images.device)]
+
+        def find(index: Tensor) -> Pose:
+            which = nearest(state.z, centres, index)
+            order = which.argsort(stable=True)
+            groups = order.split(torch.bincount(which, minlength=len(centres)).tolist())
+            found = [finder(index[rows]) for finder, rows in zip(finders, groups, strict=True) if len(rows)]
+            return Pose.concatenate([Pose(p.rotation[:, :1], p.shift[:, :1]) for p in found]).select(order.argsort())
+
+        return find
+
+    def _at_map(self, state: FitState, stage: Stage, z: Tensor) -> Callable[[Tensor], Pose]:
+        """What finds poses by a search or a polish against the field's map of one conformation z (Z,)."""
+        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
+        volume = self.model.map(stage.band, z if len(z) else None)
+        projector = FourierSlice.of_volume(volume * self.mask, PAD)
         search = self.searches[state.stage]
         bound = None if search is None else search.against(projector, state.turn)
 

@@ -1,6 +1,7 @@
 """The schedule of fits without search: the field is prepared, then everything learns together while the band grows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -20,6 +21,9 @@ class GradualSettings(BaseModel, extra="forbid"):
     last_band: float = Field(default=16.0, gt=2, description="Band of the last pass, Fourier pixels.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
+    last_rate: float = Field(
+        default=1.0, gt=0, le=1, description="Learning rates of the last pass at known poses, as parts of the first's."
+    )
     noise: Noise = Field(
         default="shells", description="Weight of the squares: by the noise of each shell, or white (the same for all)."
     )
@@ -49,12 +53,21 @@ def towards_given(settings: GradualSettings, passes: int, rate: float, box: int)
 
 
 def at_known(
-    settings: GradualSettings, box: int, rates: Mapping[str, float] | None = None, beta: float = 1.0
+    settings: GradualSettings,
+    box: int,
+    rates: Mapping[str, float] | None = None,
+    betas: Sequence[float] | None = None,
 ) -> list[Stage]:
-    """The same passes at poses that are known, with the field and the parts in `rates`."""
-    rates = rates or {}
-    train, bands = ("field", *rates), _bands(settings, box)
-    return [_stage(settings, "train", 1, "stored", train, band, rates=rates, beta=beta) for band in bands]
+    """The same passes at poses that are known, with the field and the parts in `rates`; betas: the KL's weight in each."""
+    rates, bands = rates or {}, _bands(settings, box)
+    betas = betas or [1.0] * len(bands)
+    train, stages = ("field", *rates), []
+    for i, (band, beta) in enumerate(zip(bands, betas, strict=True)):
+        fallen = settings.last_rate ** (i / max(len(bands) - 1, 1))
+        lowered = {name: rate * fallen for name, rate in rates.items()}
+        stage = _stage(settings, "train", 1, "stored", train, band, rates=lowered, beta=beta)
+        stages.append(replace(stage, lr=stage.lr * fallen))
+    return stages
 
 
 def _bands(settings: GradualSettings, box: int) -> list[float]:

@@ -1,6 +1,6 @@
 """The parts that together predict images: a field, and what infers poses and conformations, on one device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from cryoloom.model.fields.field import Field
 from cryoloom.model.objective import Misfit, least_misfit
 from cryoloom.model.poses.inference import PoseModel
 from cryoloom.model.poses.search import has_fast_bf16
+from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.images import WorkingImages
 
@@ -76,21 +77,30 @@ class Model:
         assert isinstance(model, PoseModel)
         return model
 
-    def batch(self, index: Tensor, noise: Tensor, band: float, read: bool = True) -> Batch:
-        """The particles at `index` up to a band, with the features of the encoder where they are to be `read`."""
+    def batch(self, index: Tensor, noise: Tensor, band: float, read: bool = True, pose: Pose | None = None) -> Batch:
+        """The particles at `index` up to a band, with the features of the encoder where they are to be `read`.
+
+        Where no part says poses and they are known, `pose` (B, 1, …), the encoder reads images centred, as C y / σ².
+        """
         lattice = self.images.lattice.prefix(band)
         spectrum = self.images.spectrum(index)[:, : len(lattice)]
         batch = Batch(index, spectrum, self.images.evidence_of(spectrum, index, noise.to(lattice.k), lattice))
         if not read or "encoder" not in self.parts:
             return batch
+        seen = batch
+        if pose is not None and "poses" not in self.parts:
+            shift = pose.best_shift.to(self.images.device) / self.images.pixel_size
+            seen = Batch(index, batch.evidence.centred(shift), batch.evidence)
         with self._autocast():
-            return batch.read(self.parts["encoder"](batch))
+            return batch.read(self.parts["encoder"](seen))
 
-    def predict(self, batch: Batch, pose: Pose | None, noise: Tensor | None) -> Prediction:
-        """What the parts make of a batch: at `pose`, else at the poses that the model infers."""
-        device, latent = self.images.device, None
+    def predict(
+        self, batch: Batch, pose: Pose | None, noise: Tensor | None, latent: Latent | None = None
+    ) -> Prediction:
+        """What the parts make of a batch: at `pose` and `latent`, else at what the model infers."""
+        device = self.images.device
         at: Pose = self.poses(batch) if pose is None else pose
-        if self.conformation is not None and noise is not None:
+        if latent is None and self.conformation is not None and noise is not None:
             latent = self.conformation(batch, noise.to(device))
         rotation, shift = at.rotation.to(device), at.shift.to(device)
         with self._autocast():
@@ -102,6 +112,11 @@ class Model:
         model = self.conformation
         assert model is not None
         return model(batch, torch.zeros(len(batch), model.z_dim, device=self.images.device))
+
+    def renderer(self, pose: Pose, lattice: FrequencyLattice) -> Callable[[Tensor], Tensor]:
+        """What gives the slices (B, P) of conformations z (B, Z) at the poses of B particles, in full precision."""
+        rotation = pose.rotation[:, :1].to(self.images.device)
+        return lambda z: self.field.slices(rotation, lattice.k, z)[:, 0]
 
     def infer(self, batch: Batch) -> Prediction:
         """What the parts make of a batch at the mean of its latent."""

@@ -1,7 +1,6 @@
 """What a finished fit leaves in its run directory: the field's map, positive, and the pose of every particle."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +14,8 @@ from cryoloom.physics.pose import Pose
 from cryoloom.solve.contrast import contrast_of
 from cryoloom.solve.em.alarms import map_alarms
 from cryoloom.solve.em.results import write_alarms
+from cryoloom.solve.latents import Latents
 from cryoloom.solve.run import Run
-
-
-class Latents(NamedTuple):
-    """Mean and log variance (N, Z) of what is believed of every particle's conformation."""
-
-    mean: Tensor
-    log_var: Tensor
 
 
 def write_fit(
@@ -33,15 +26,18 @@ def write_fit(
     poses: Pose,
     contrast: str,
     latents: Latents | None = None,
+    agreement: Tensor | None = None,
 ) -> str:
     """Write volumes/volume.mrc, particles.star, latents.npz and alarms.json; returns the molecule's contrast.
 
     volume: (D, D, D) as the images have it; mask: (D, D, D) multiplied on; poses: of all particles, shifts in Å.
+    agreement: (N,) of each image with its prediction; its negative is the column junk_score.
     """
     contrast = contrast_of((volume * mask)[mask > 0], contrast)
     volume = volume if contrast == "black" else -volume
     write_volume(run.path / "volumes" / "volume.mrc", (volume * mask).cpu(), particles.pixel_size)
-    write_star(run.path / "particles.star", particles, pose=poses, columns=latent_columns(latents))
+    columns = latent_columns(latents) | ({} if agreement is None else {"junk_score": -agreement})
+    write_star(run.path / "particles.star", particles, pose=poses, columns=columns)
     if latents is not None:
         write_latents(run.path / "latents.npz", latents)
     write_alarms(run, map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3)))

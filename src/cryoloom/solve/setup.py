@@ -13,8 +13,9 @@ from cryoloom.physics.pose import Pose
 from cryoloom.solve.amplitude import signal_amplitude
 from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.latents import Latents
 from cryoloom.solve.model import ComputeSettings, Model
-from cryoloom.solve.results import Latents, write_fit
+from cryoloom.solve.results import write_fit
 from cryoloom.solve.run import Run
 from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Progress, Session
@@ -80,7 +81,9 @@ class Setup:
         fit = Fit(model, stages, self.session, self.scope, movie)
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
+        agreement = fit.agreement(state, latents) if latents is not None else None
         if self.session.team.leads:
             volume, contrast = model.map(), self.settings.contrast
-            write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
+            found = (state.poses, contrast, latents, agreement)
+            write_fit(self.session.run, self.particles, volume, fit.mask, *found)
         return Fitted(model, state, latents)

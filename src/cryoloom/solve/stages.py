@@ -10,6 +10,9 @@ from cryoloom.model.poses.search import SearchSettings
 # begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior: the same,
 # with nothing to learn from but that part's penalty.
 Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior"]
+# model: what the conformation part says; stored: drawn from the stored ones; settle: stored ones replaced before
+# training; none: the field at z = 0.
+Latents = Literal["model", "stored", "settle", "none"]
 # shells: what the last pass left unexplained, shell by shell; white: the same averaged over the band.
 Noise = Literal["shells", "white"]
 
@@ -21,7 +24,8 @@ class Stage:
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
     names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels. images:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
-    conformations' KL. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
+    conformations' KL. z: which conformations the field sees, where there are any; representatives: at how many of
+    them poses are searched and polished, each particle at the nearest one. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
     searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 
@@ -39,9 +43,12 @@ class Stage:
     polish_steps: int = 0
     noise: Noise = "shells"
     beta: float = 1.0
+    z: Latents = "model"
+    representatives: int = 1
 
     @property
     def passes(self) -> tuple[str, ...]:
         """What is done with the stage's images, pass by pass."""
         first = (self.poses,) if self.poses in ("search", "polish", "infer") else ()
-        return (*first, *("train",) * self.epochs)
+        second = ("settle",) if self.z == "settle" else ()
+        return (*first, *second, *("train",) * self.epochs)

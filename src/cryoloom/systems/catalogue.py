@@ -10,7 +10,18 @@ from torch import nn
 
 from cryoloom.errors import InputError
 from cryoloom.solve.amortised import amortised_parts
-from cryoloom.systems import cryoai, cryodrgn, cryodrgn2, cryoformer, cryoposenet, loom, pose_gd, pose_vae, tempor
+from cryoloom.systems import (
+    cryoai,
+    cryodrgn,
+    cryodrgn2,
+    cryoformer,
+    cryoposenet,
+    hetem,
+    loom,
+    pose_gd,
+    pose_vae,
+    tempor,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ _ALL = (
     _system("cryodrgn2", cryodrgn2, cryodrgn2.Cryodrgn2Settings),
     _system("cryoformer", cryoformer, cryoformer.CryoFormerSettings),
     _system("cryoposenet", cryoposenet, cryoposenet.CryoPoseNetSettings, amortised_parts),
+    _system("hetem", hetem, hetem.HetemSettings),
     _system("tempor", tempor, tempor.TemporSettings),
     _system("pose-gd", pose_gd, pose_gd.PoseGDSettings),
     _system("pose-vae", pose_vae, pose_vae.PoseVAESettings, amortised_parts),

@@ -3,14 +3,14 @@
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.conformed import ConformationSettings, vae_parts
+from cryoloom.solve.conformed import ConformationSettings, conformed_parts, settling
 from cryoloom.solve.gradual import GradualSettings, at_known
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import Setup
 from cryoloom.solve.team import Team
 
-SUMMARY = "continuous conformations by a VAE, poses known"
+SUMMARY = "continuous conformations by a VAE or a table, poses known"
 PAPER = "Zhong et al., Nature Methods 2021"
 
 
@@ -26,7 +26,7 @@ def reconstruct(
     """Volume and conformations of a particle set, into the run directory. Raises InputError without poses."""
     if poses is None:
         raise InputError("cryodrgn needs poses: add --poses known, --poses FILE or --init RUN (of loom, say).")
-    setup = Setup(particles, settings, run, team, progress)
-    rates = {"encoder": settings.encoder_rate, "conformation": settings.encoder_rate}
-    stages = at_known(settings.train, setup.images.box, rates, settings.beta)
-    setup.fit({"field": setup.field(settings.z_dim), **vae_parts(setup, settings)}, stages, poses)
+    setup, train = Setup(particles, settings, run, team, progress), settings.train
+    stages = at_known(train, setup.images.box, settings.rates, settings.betas(train.passes))
+    stages += settling(settings, train, setup.images.box)
+    setup.fit({"field": setup.field(settings.z_dim), **conformed_parts(setup, settings)}, stages, poses)

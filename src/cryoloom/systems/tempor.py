@@ -43,5 +43,5 @@ def reconstruct(
     if run.config.init is not None:
         begin_as_vae(parts, run.config.init)
     rates = {"encoder": settings.encoder_rate, "conformation": settings.encoder_rate}
-    stages = at_known(settings.train, setup.images.box, rates, settings.beta)
+    stages = at_known(settings.train, setup.images.box, rates, settings.betas(settings.train.passes))
     setup.fit(parts, stages, poses, movies[0])

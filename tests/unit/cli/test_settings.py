@@ -6,6 +6,7 @@ import yaml
 from cryoloom.cli.settings import read_settings, setting_fields
 from cryoloom.errors import InputError
 from cryoloom.systems.catalogue import SYSTEMS
+from cryoloom.systems.cryoai import CryoAISettings
 from cryoloom.systems.loom import LoomSettings
 
 
@@ -63,7 +64,6 @@ def test_the_nearest_name_is_offered():
 
 
 def test_one_option_leaves_the_rest_of_its_group_as_the_system_has_it():
-    from cryoloom.systems.cryoai import CryoAISettings
 
     default = CryoAISettings()
     read = read_settings(CryoAISettings, None, ("--encoder.width", "8", "--train.passes", "3"))
@@ -72,7 +72,6 @@ def test_one_option_leaves_the_rest_of_its_group_as_the_system_has_it():
 
 
 def test_a_system_s_own_defaults_are_listed():
-    from cryoloom.systems.cryoai import CryoAISettings
 
     listed = {option: default for option, default, _ in setting_fields(CryoAISettings)}
     assert listed["encoder.network"] == CryoAISettings().encoder.network != "cnn"
@@ -80,7 +79,6 @@ def test_a_system_s_own_defaults_are_listed():
 
 
 def test_switches_stand_without_a_value():
-    from cryoloom.systems.cryoai import CryoAISettings
 
     assert CryoAISettings().symmetric_loss
     assert not read_settings(CryoAISettings, None, ("--no-symmetric-loss",)).symmetric_loss

@@ -44,6 +44,7 @@ FIELDS = [
     Case("mlp-geometric", field("mlp", encoding="geometric")),
     Case("siren", field("siren")),
     Case("fouriernet", field("fouriernet")),
+    Case("grid", field("grid")),
     Case("voxels", field("voxels")),
     Case("cryoformer-fourier", cryoformer(domain="fourier")),
 ]
@@ -204,7 +205,7 @@ def test_chunks_of_a_density_change_nothing(case, generator, monkeypatch):
         assert torch.allclose(as_real(whole), as_real(pieces), rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
 
 
-CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet")]
+CONFORMED = [Case(name, field(name, z_dim=2)) for name in ("mlp", "siren", "fouriernet", "grid")]
 CONFORMED += [
     Case("cryoformer", cryoformer(z_dim=2)),
     Case("cryoformer-concatenated", cryoformer(z_dim=2, deformation="concatenation", region="concatenation")),

@@ -86,9 +86,9 @@ class Film:
 
     def score(self, run: str, smooth: bool = False) -> Scored:
         """Score a run's frames, at latents smoothed along their movies where asked."""
-        decoder = Decoder.of(self.book.bench.folder / run)
+        decoder = Decoder.of_run(self.book.bench.folder / run)
         truth = MovieTruth.of(decoder, self.book.bench.folder / self.name / "data/truth")
-        mean = smoothed(decoder.mean, *movie_numbers(decoder.particles)) if smooth else decoder.mean
+        mean = smoothed(decoder.z, *movie_numbers(decoder.particles)) if smooth else decoder.z
         rows = range(0, len(mean), self.sizes.every)
         return Scored(score_frames(decoder, truth, mean, rows), mean[list(rows)], self.sizes.turn)
 

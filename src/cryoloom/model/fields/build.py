@@ -7,6 +7,7 @@ import torch
 from cryoloom.errors import InputError
 from cryoloom.model.fields.density import DensityField
 from cryoloom.model.fields.field import Field
+from cryoloom.model.fields.grid import FeatureGrid
 from cryoloom.model.fields.hashgrid import build_grid
 from cryoloom.model.fields.mlp import PositionalMLP
 from cryoloom.model.fields.network import FieldNetwork, NetworkField
@@ -30,12 +31,15 @@ def build_field(
         return _cryoformer(settings.transformer, box, generator, z_dim, RADIUS * box if radius is None else radius)
     if settings.field == "voxels":
         if z_dim:
-            raise InputError("--field voxels holds one volume, not one for every z: choose mlp, siren or fouriernet.")
+            raise InputError(
+                "--field voxels holds one volume, not one for every z: choose mlp, grid, siren or fouriernet."
+            )
         return VoxelField(box, generator)
     networks: dict[str, Callable[[], FieldNetwork]] = {
         "mlp": lambda: PositionalMLP(box, z_dim, network, generator),
         "siren": lambda: Siren(network.width, network.blocks, network.omega, z_dim),
         "fouriernet": lambda: FourierNet(network, z_dim),
+        "grid": lambda: FeatureGrid(box, z_dim, network, generator),
     }
     return NetworkField(box, networks[settings.field](), generator)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-FieldName = Literal["mlp", "siren", "fouriernet", "voxels", "cryoformer"]
+FieldName = Literal["mlp", "siren", "fouriernet", "grid", "voxels", "cryoformer"]
 Encoding = Literal["gaussian", "geometric"]
 
 
@@ -20,6 +20,7 @@ class NetworkSettings(BaseModel, extra="forbid"):
     feature_sigma: float = Field(
         default=0.5, gt=0, description="Spread of the Gaussian features, in halves of the box per unit frequency."
     )
+    channels: int = Field(default=12, gt=1, description="Maps of grid that are mixed, where the volume depends on z.")
     omega: float = Field(default=30.0, gt=0, description="Factor of the phase in the sine layers of siren, fouriernet.")
 
 
@@ -52,8 +53,8 @@ class FieldSettings(BaseModel, extra="forbid"):
 
     field: FieldName = Field(
         default="mlp",
-        description="Volume as a network in Fourier space (mlp, siren, fouriernet), voxels in real space (voxels), or "
-        "a transformer's density (cryoformer).",
+        description="Volume in Fourier space as a network (mlp, siren, fouriernet) or a feature grid (grid), voxels in "
+        "real space (voxels), or a transformer's density (cryoformer).",
     )
     network: NetworkSettings = NetworkSettings()
     transformer: TransformerSettings = TransformerSettings()

@@ -1,0 +1,66 @@
+"""HetEM: poses and conformations read off each image and its half turn by one encoder, an MLP answers (the recipe)."""
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from cryoloom.data.particles import Particles
+from cryoloom.errors import InputError
+from cryoloom.model.conformation.vae import VAE
+from cryoloom.model.encoders import EncoderSettings
+from cryoloom.physics.pose import Pose
+from cryoloom.solve.amortised import AmortisedSettings, amortised_parts
+from cryoloom.solve.gradual import GradualSettings, together
+from cryoloom.solve.run import Run
+from cryoloom.solve.session import Progress
+from cryoloom.solve.setup import Setup
+from cryoloom.solve.stages import Stage
+from cryoloom.solve.team import Team
+
+SUMMARY = "poses and conformations read off the images by one encoder, symmetric loss"
+PAPER = "Chen et al., arXiv 2308.04956"
+
+
+class HetemSettings(AmortisedSettings):
+    """Settings of hetem."""
+
+    z_dim: int = Field(default=8, gt=0, description="Dimensions of each particle's conformation z.")
+    beta: float = Field(default=1.0, ge=0, description="Weight of the conformations' KL divergence, in nats an image.")
+    pose_passes: int = Field(default=20, ge=0, description="Passes for poses and one volume, before conformations.")
+    encoder: EncoderSettings = EncoderSettings(network="vgg", low_pass=4, width=16)
+    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    symmetric_loss: bool = Field(
+        default=True, description="Read each image turned by half a turn, too, and let the better of both count."
+    )
+    train: GradualSettings = GradualSettings(
+        passes=36, first_band=64, last_band=64, learning_rate=1e-3, noise="white", prepare_passes=0
+    )
+
+
+def schedule(settings: HetemSettings, box: int) -> list[Stage]:
+    """Passes for the poses of one volume, then with conformations. Raises InputError where none is left for these."""
+    s = settings
+    if s.pose_passes >= s.train.passes:
+        raise InputError(
+            f"--pose-passes {s.pose_passes} leaves none of --train.passes {s.train.passes} to conformations: "
+            "make it smaller."
+        )
+    rates = {"encoder": s.encoder_rate, "poses": s.encoder_rate}
+    stages = [replace(stage, beta=s.beta) for stage in together(s.train, rates, box)]
+    alone = [replace(stage, name="poses first", z="none") for stage in stages[: s.pose_passes]]
+    rates["conformation"] = s.encoder_rate
+    learnt = stages[s.pose_passes : -1]
+    joint = [replace(stage, name="joint", train=("field", *rates), rates=rates) for stage in learnt]
+    return [*alone, *joint, stages[-1]]
+
+
+def reconstruct(
+    particles: Particles, poses: Pose | None, settings: HetemSettings, run: Run, team: Team, progress: Progress
+) -> None:
+    """Map, poses and conformations of a particle set, into the run. Raises InputError where poses are given."""
+    if poses is not None:
+        raise InputError("hetem reads the poses itself and takes none: leave out --poses and --init, or take cryodrgn.")
+    setup = Setup(particles, settings, run, team, progress)
+    parts = {"field": setup.field(settings.z_dim), **amortised_parts(setup, settings, None)}
+    parts["conformation"] = VAE(settings.encoder.features, settings.z_dim, setup.beginning)
+    setup.fit(parts, schedule(settings, setup.images.box), None)

@@ -1,0 +1,132 @@
+"""Systems with conformations from the shell: what moves is found, junk is told apart, nonsense is refused."""
+
+import json
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from cryoloom.errors import InputError
+from cryoloom.evaluate.latents import area_under_roc, conformation_correlation
+from cryoloom.simulate.conformations import Source, conformations_of
+from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.decode import Decoder
+from cryoloom.solve.run import Run
+
+from .conftest import cryoloom, particles_of, poses_of
+
+N, JUNK = 400, 40
+FAST = ("--field", "grid", "--network.width", 32, "--encoder.width", 8, "--encoder.box", 16, "--device", "cpu")
+ONE = ("--z-dim", 1, "--train.passes", 5, "--train.first-band", 8, "--train.last-band", 8, "--settle-passes", 1)
+
+
+@pytest.fixture(scope="module")
+def hinge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Particles.star and truth/ of 400 images of the phantom opening in 8 steps; the last 40 images are noise."""
+    folder = tmp_path_factory.mktemp("hinge")
+    settings = Simulation(box=24, pixel_size=4.8, particles=N, snr=1.0, shift=1.0, seed=0)
+    source = Source((Path("phantom"),), states=8)
+    simulate_particles(conformations_of(source, settings.box, settings.pixel_size), settings, folder)
+    with mrcfile.mmap(folder / "particles.mrcs", mode="r+") as stack:
+        noise = np.random.default_rng(0).normal(size=stack.data[-JUNK:].shape)
+        stack.data[-JUNK:] = noise * stack.data[:, :2, :2].std()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(hinge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of cryodrgn at the true poses."""
+    run = tmp_path_factory.mktemp("found") / "run"
+    known = ("--poses", hinge / "truth" / "particles.star")
+    cryoloom("reconstruct", hinge / "particles.star", "--system", "cryodrgn", *known, *FAST, *ONE, "-o", run)
+    return run
+
+
+def coordinate_of(folder: Path) -> np.ndarray:
+    return particles_of(folder / "truth").column("conformation_coordinate").astype(float)
+
+
+def test_what_moves_is_found(hinge: Path, found: Path):
+    z = np.load(found / "latents.npz")["z_mean"]
+    assert conformation_correlation(z[:-JUNK], coordinate_of(hinge)[:-JUNK]) > 0.8
+    stages = [(line["stage"], line.get("pass")) for line in Run.open(found).metrics()]
+    assert list(dict.fromkeys(stages)) == [
+        *(("train", "train"), ("settle", "settle"), ("settle", "train"), ("latents", "settle"), ("results", None))
+    ]
+
+
+def test_evaluate_tells_of_conformations(hinge: Path, found: Path):
+    cryoloom("evaluate", found, "--truth", hinge / "truth")
+    result = json.loads((found / "evaluation.json").read_text())
+    assert 0.25 < result["per_particle_fsc_auc_mean"] <= 0.5
+    assert result["latent_neighbour_accuracy"] > 0.2
+    assert 0.7 < result["conformation_correlation"] < result["oracle_conformation_correlation"] + 0.05
+    both = ("latent_to_truth", "truth_to_latent")
+    assert all(0 < result[f"information_imbalance_{way}"] < 0.7 for way in both)
+
+
+def test_junk_scores_high(found: Path):
+    junk = np.arange(N) >= N - JUNK
+    assert area_under_roc(particles_of(found).column("junk_score").astype(float), junk) > 0.95
+
+
+def test_maps_of_conformations_differ_as_the_truth_does(hinge: Path, found: Path):
+    decoder = Decoder.of_run(found)
+    order = decoder.z[:-JUNK, 0].argsort()
+    ends = [decoder.volume(decoder.z[order[i]]) for i in (20, -20)]
+    assert not torch.allclose(ends[0], ends[1], rtol=0.05)
+    assert float((ends[0] ** 3).mean()) > 0
+    with pytest.raises(InputError, match="has 1 numbers, not 3"):
+        decoder.volume(torch.zeros(3))
+
+
+def test_a_run_without_conformations_has_no_decoder(finished: Path):
+    with pytest.raises(InputError, match=r"no latents\.npz"):
+        Decoder.of_run(finished)
+
+
+def test_a_table_of_conformations(hinge: Path, tmp_path: Path):
+    known = ("--poses", hinge / "truth" / "particles.star", "--conformation", "table", "--settle-rounds", 0)
+    cryoloom(
+        "reconstruct", hinge / "particles.star", "--system", "cryodrgn", *known, *FAST, *ONE, "-o", tmp_path / "run"
+    )
+    z = np.load(tmp_path / "run" / "latents.npz")["z_mean"]
+    assert z.shape == (N, 1)
+    # Ten steps are few for a table; nothing would correlate by 0.15 or less.
+    assert conformation_correlation(z[:-JUNK], coordinate_of(hinge)[:-JUNK]) > 0.3
+
+
+def test_poses_and_conformations_together(hinge: Path, tmp_path: Path):
+    star, truth = hinge / "particles.star", particles_of(hinge / "truth").poses()
+    quick = ("--conform.passes", 3, "--conform.first-band", 8, "--conform.last-band", 8, "--settle-passes", 1)
+    common = ("reconstruct", star, "--system", "cryodrgn2", "--z-dim", 1, *FAST, *quick, "--representatives", 3)
+    known = ("--poses", hinge / "truth" / "particles.star")
+    cryoloom(*common, *known, "-o", tmp_path / "kept")
+    assert torch.allclose(poses_of(tmp_path / "kept").rotation, truth.rotation, atol=1e-5)
+    cryoloom(*common, "--init", tmp_path / "kept", "-o", tmp_path / "polished")
+    moved = poses_of(tmp_path / "polished").rotation
+    assert not torch.allclose(moved, truth.rotation, atol=1e-3)
+    errors = (moved - truth.rotation).square().sum((-1, -2))[:-JUNK]
+    assert float(errors.median()) < 0.03
+
+
+def test_hetem_reads_poses_and_conformations(hinge: Path, tmp_path: Path):
+    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 3, "--pose-passes", 2, "--z-dim", 2)
+    common = ("reconstruct", hinge / "particles.star", "--system", "hetem", "--device", "cpu", *quick)
+    cryoloom(*common, "-o", tmp_path / "run")
+    lines = Run.open(tmp_path / "run").metrics()
+    assert [line["stage"] for line in lines] == ["poses first", "poses first", "joint", "poses", "results"]
+    assert [line["kl"] > 0 for line in lines[:3]] == [False, False, True]
+    assert np.load(tmp_path / "run" / "latents.npz")["z_mean"].shape == (N, 2)
+    assert "takes none" in cryoloom(*common, "--poses", hinge / "truth/particles.star", "-o", tmp_path / "no", code=2)
+    assert "leaves none" in cryoloom(*common, "--pose-passes", 9, "-o", tmp_path / "none", code=2)
+
+
+def test_nonsense_is_refused(hinge: Path, tmp_path: Path):
+    common = ("reconstruct", hinge / "particles.star", "--system", "cryodrgn", "-o", tmp_path / "run")
+    assert "needs poses" in cryoloom(*common, code=2)
+    known = ("--poses", hinge / "truth" / "particles.star")
+    assert "--z-dim 0" in cryoloom(*common, *known, "--z-dim", 0, code=2)
