@@ -138,7 +138,9 @@ def test_movies_are_never_cut_and_go_on_to_the_bit(particles, config, tmp_path, 
     def run_through(run: Run) -> tuple[Fit, FitState, Latents]:
         fit = filmed(particles, run, two)
         read = fit.model.batch
-        monkeypatch.setattr(fit.model, "batch", lambda index, *rest: (seen.append(index), read(index, *rest))[1])
+        monkeypatch.setattr(
+            fit.model, "batch", lambda index, *rest, **more: (seen.append(index), read(index, *rest, **more))[1]
+        )
         state = fit.run(fit.start(particles.poses()))
         return fit, state, fit.latents(state)
 
