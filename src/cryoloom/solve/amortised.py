@@ -14,6 +14,9 @@ from cryoloom.solve.gradual import GradualSettings, at_known, together
 from cryoloom.solve.hybrid import refine_from
 from cryoloom.solve.setup import NeuralSettings, Setup
 
+# Views need telling apart for as long as the volume looks right from one side only; later the images decide alone.
+FADE = 0.7
+
 
 class AmortisedSettings(NeuralSettings):
     """Settings of systems whose poses a network reads off the images."""
@@ -28,7 +31,10 @@ class AmortisedSettings(NeuralSettings):
         default=False, description="Read each image turned by half a turn, too, and let the better of both count."
     )
     spread: float = Field(
-        default=0.0, ge=0, description="Weight of what the views of a batch lack to be spread evenly; 0 in the papers."
+        default=0.0,
+        ge=0,
+        description="Weight of what the views of a batch lack to be spread evenly, fading over most of the passes; "
+        "0 in the papers.",
     )
     shifts: Literal["predicted", "given"] = Field(
         default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
@@ -58,7 +64,7 @@ def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None)
         setup.fit({"field": setup.field()}, at_known(settings.train, setup.images.box), poses)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
-    stages = together(settings.train, rates, setup.images.box)
+    stages = together(settings.train, rates, setup.images.box, FADE)
     fitted = setup.fit(amortised_parts(setup, settings, poses), stages, poses)
     if settings.polish:
         setup.session.keep("fit", "parts", "optimisers")

@@ -179,7 +179,7 @@ class Fit:
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
-            price = price + self.model.poses.penalty(batch, made.pose)
+            price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])

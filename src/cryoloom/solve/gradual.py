@@ -1,5 +1,6 @@
 """The schedule of fits without search: the field is prepared, then everything learns together while the band grows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,14 +36,19 @@ def prepare(settings: GradualSettings, poses: Poses, box: int) -> Stage:
     return _stage(settings, "prepare", settings.prepare_passes, poses, ("field",), min(band, box / 2 - 1))
 
 
-def together(settings: GradualSettings, rates: Mapping[str, float], box: int) -> list[Stage]:
+def together(settings: GradualSettings, rates: Mapping[str, float], box: int, fade: float = math.inf) -> list[Stage]:
     """The passes in which the field and the parts in `rates` learn at the model's poses, and the poses at the end.
 
-    Raises InputError for a band that would shrink.
+    fade: part of the passes over which the penalty of the part for poses goes to nothing. Raises InputError for a band
+    that would shrink.
     """
     bands = _bands(settings, box)
     train = ("field", *rates)
-    stages = [_stage(settings, "train", 1, "model", train, band, rates=rates) for band in bands]
+    weights = [max(0.0, 1 - i / (fade * len(bands))) for i in range(len(bands))]
+    stages = [
+        _stage(settings, "train", 1, "model", train, band, rates=rates, penalty=weight)
+        for band, weight in zip(bands, weights, strict=True)
+    ]
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
 

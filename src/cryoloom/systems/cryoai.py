@@ -26,6 +26,11 @@ class CryoAISettings(AmortisedSettings):
     symmetric_loss: bool = Field(
         default=True, description="Read each image turned by half a turn, too, and let the better of both count."
     )
+    spread: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
+    )
     train: GradualSettings = GradualSettings(
         passes=36, first_band=64, last_band=64, learning_rate=1e-3, noise="white", prepare_passes=0
     )

@@ -21,6 +21,14 @@ class CryoPoseNetSettings(AmortisedSettings):
 
     field: FieldName = Field(default="voxels", description="The volume: voxels, mlp, siren or fouriernet.")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    symmetric_loss: bool = Field(
+        default=True, description="Read each image turned by half a turn, too; not so in the paper, and often stuck."
+    )
+    spread: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
+    )
     train: GradualSettings = GradualSettings(
         passes=36, first_band=64, last_band=64, learning_rate=0.02, noise="white", prepare_passes=0
     )
