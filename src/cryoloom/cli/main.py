@@ -24,6 +24,7 @@ COMMANDS = {
     "select": ("select", "Some of the particles, as their own file had them."),
     "export": ("export", "Hand a run over to RELION, cryoSPARC or cryoDRGN."),
     "report": ("report", "Make the page of a run again."),
+    "view": ("view", "A run as a page to click in, on this machine."),
     "systems": ("systems", "The published systems and ours, and the settings of each."),
     "bench": ("bench", "Reproduce a table or figure, side by side with what was published."),
 }
