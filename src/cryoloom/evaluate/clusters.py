@@ -90,7 +90,7 @@ class Mixture:
         return free * np.log(len(z)) - 2 * float(logsumexp(self.log_parts(z), axis=1).sum())
 
 
-def fit_mixture(z: NDArray, k: int, seed: int, steps: int = 50) -> Mixture:
+def fit_mixture(z: NDArray, k: int, seed: int, steps: int = 100) -> Mixture:
     """K Gaussians of full covariance on z (N, Z) by expectation-maximisation, from k-means (Dempster et al. 1977)."""
     labels = k_means(z, k, seed)[1]
     parts = np.eye(labels.max() + 1)[labels]
@@ -100,7 +100,7 @@ def fit_mixture(z: NDArray, k: int, seed: int, steps: int = 50) -> Mixture:
         logs = mixture.log_parts(z)
         total = np.asarray(logsumexp(logs, axis=1))
         now = float(total.mean())
-        if now - before < 1e-4:
+        if now - before < 1e-5:
             break
         mixture, before = _mixture_of(z, np.exp(logs - total[:, None]), floor), now
     return mixture

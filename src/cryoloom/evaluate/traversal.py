@@ -112,8 +112,8 @@ def _bridged(points: NDArray, graph: csr_matrix) -> csr_matrix:
         inside, outside = np.flatnonzero(label == label[0]), np.flatnonzero(label != label[0])
         distance, index = KDTree(points[inside]).query(points[outside])
         nearest = int(np.argmin(distance))
-        a, b = outside[nearest], inside[int(index[nearest])]
-        cost = max(float(distance[nearest]) ** 2, 1e-30)
+        a, b = outside[nearest], inside[int(np.asarray(index)[nearest])]
+        cost = max(float(np.asarray(distance)[nearest]) ** 2, 1e-30)
         graph = csr_matrix(graph + csr_matrix(([cost], ([a], [b])), shape=graph.shape))
 
 

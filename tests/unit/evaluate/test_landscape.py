@@ -69,6 +69,14 @@ def test_density_follows_the_truth(rng):
     assert spearmanr(log_density(z, seed=0), -np.square(z).sum(1)).statistic > 0.9
 
 
+def test_one_dimension_is_enough(rng):
+    z = np.concatenate([rng.normal(size=(300, 1)), rng.normal(size=(300, 1)) + 20])
+    assert k_means(z, 2, seed=0)[1].tolist() == [0] * 300 + [1] * 300
+    assert len(best_mixture(z, 3, seed=0).weights) == 2
+    assert spearmanr(log_density(z[:300], seed=0), -np.abs(z[:300, 0])).statistic > 0.7
+    assert (np.diff(along_graph(z, 6, seed=0)[:, 0]) >= 0).all()
+
+
 def horseshoe(rng: np.random.Generator) -> np.ndarray:
     angle = np.sort(rng.uniform(0, 1.5 * np.pi, N))
     return np.stack([10 * np.cos(angle), 8 * np.sin(angle)], 1) + 0.1 * rng.normal(size=(N, 2))
