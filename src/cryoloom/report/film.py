@@ -46,7 +46,7 @@ def shaded_view(volume: Tensor, level: float, rotation: Tensor, size: int = SIZE
     # Depth first, growing away from the eye.
     moved = np.ascontiguousarray(moved[::-1])
     solid = np.asarray(moved > level)
-    hit, first = np.asarray(solid.any(0)), solid.argmax(0)
+    hit, first = np.asarray(solid.any(0)), np.asarray(solid.argmax(0))
     smooth = gaussian_filter(moved, 0.4 * fine / volume.shape[-1] + 0.6, truncate=2.5)
     slopes = [_slope(smooth, first, axis) for axis in range(3)]
     # Array axes are depth, y, x; density grows towards the inside.
