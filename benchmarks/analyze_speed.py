@@ -6,7 +6,6 @@ user would, without UMAP, and writes DIR/analyze_speed.json. The time does not d
 """
 
 import argparse
-import contextlib
 import json
 import time
 from pathlib import Path
@@ -39,8 +38,11 @@ def main() -> None:
     run = make_run(arguments.output / "run", arguments.particles, arguments.z_dim, arguments.box)
     begun, cpu = time.monotonic(), time.process_time()
     # The command ends its process when all is well, too.
-    with contextlib.suppress(SystemExit):
+    try:
         run_command(["analyze", str(run), "--no-umap"])
+    except SystemExit as ended:
+        if ended.code:
+            raise
     seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
     result = {
         "machine": machine("cpu"),
