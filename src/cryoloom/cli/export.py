@@ -8,10 +8,11 @@ import cyclopts
 from rich.console import Console
 
 from cryoloom.data import Particles, read_particles, write_star
-from cryoloom.data.cryodrgn import write_pickles
+from cryoloom.data.cryodrgn import write_latent_pickle, write_pickles
 from cryoloom.data.cryosparc import write_cs
 from cryoloom.data.files import replacing
 from cryoloom.errors import InputError
+from cryoloom.evaluate.landscape import matched_latents
 
 World = Literal["relion", "cryosparc", "cryodrgn"]
 # What each world calls our maps; RELION's PostProcess finds the second half map by the name of the first.
@@ -34,7 +35,8 @@ def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(n
     """Write a run's particles and maps as another program reads them.
 
     relion gives a RELION 3.1 STAR file and maps named for PostProcess; cryosparc a .cs table for Import Particle Stack;
-    cryodrgn pose.pkl and ctf.pkl with a STAR file of the images. Image stacks are not copied: the files point at them.
+    cryodrgn pose.pkl and ctf.pkl with a STAR file of the images, and z.pkl where the run has conformations. Image
+    stacks are not copied: the files point at them.
 
     Parameters
     ----------
@@ -48,8 +50,14 @@ def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(n
     star = run / "particles.star"
     if not star.is_file():
         raise InputError(f"{run} holds no particles.star; expected the folder of a finished run: check the name.")
+    particles = read_particles(star)
+    latents = matched_latents(run, particles) if to == "cryodrgn" and (run / "latents.npz").is_file() else None
     output.mkdir(parents=True, exist_ok=True)
-    written = [*_write_particles(read_particles(star), to, output), *_copy_maps(run / "volumes", to, output)]
+    written = _write_particles(particles, to, output)
+    if latents is not None:
+        write_latent_pickle(output / "z.pkl", latents.mean.numpy(), latents.log_var.numpy())
+        written.append(output / "z.pkl")
+    written += _copy_maps(run / "volumes", to, output)
     console = Console()
     for path in written:
         console.print(str(path), soft_wrap=True)

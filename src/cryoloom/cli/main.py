@@ -21,8 +21,12 @@ COMMANDS = {
     "predict": ("predict", "Read poses off new particles with a trained network."),
     "evaluate": ("evaluate", "Compare a run with the truth of a simulation."),
     "fsc": ("fsc", "Fourier shell correlation of two maps."),
+    "analyze": ("analyze", "Latent space: components, clusters, traversals, flexible regions."),
+    "volumes": ("volumes", "Maps of chosen conformations, and their film."),
+    "select": ("select", "Some of the particles, as their own file had them."),
     "export": ("export", "Hand a run over to RELION, cryoSPARC or cryoDRGN."),
     "report": ("report", "Make the page of a run again."),
+    "view": ("view", "A run as a page to click in, on this machine."),
     "systems": ("systems", "The published systems and ours, and the settings of each."),
     "bench": ("bench", "Reproduce a table or figure, side by side with what was published."),
 }

@@ -105,9 +105,15 @@ def read_index_pickle(path: str | Path, n: int) -> np.ndarray:
     return rows
 
 
-def _dump(path: Path, value: Any) -> None:
+def _dump(path: Path, *values: Any) -> None:
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        pickle.dump(value, stream, protocol=4)
+        for value in values:
+            pickle.dump(value, stream, protocol=4)
+
+
+def write_latent_pickle(path: Path, mean: np.ndarray, log_var: np.ndarray) -> None:
+    """Write cryoDRGN's z.pkl: mean, then log variance (N, Z), one pickle after the other."""
+    _dump(path, mean.astype(np.float32), log_var.astype(np.float32))
 
 
 def write_pickles(folder: str | Path, particles: Particles) -> list[Path]:

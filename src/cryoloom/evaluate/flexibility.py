@@ -1,43 +1,40 @@
-"""How well maps of flexible regions agree with what truly moves."""
+"""Where a molecule moves: principal components of its maps, and how much each voxel varies."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cryoloom.data.files import existing
-from cryoloom.data.mrc import read_volume
-from cryoloom.errors import InputError
-from cryoloom.physics.fourier import resample_volume
-
-# Of the largest density of any conformation: voxels below it hold no molecule.
-_DENSE = 0.1
+COMPONENTS = 4
 
 
-def true_variability(conformations: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-voxel standard deviation (D, D, D) of true maps (K, D, D, D), and where any of them has density."""
-    mask = conformations.amax(0) > _DENSE * conformations.max()
-    return conformations.std(0, correction=0), mask
-
-
-def agreement(found: Tensor, true: Tensor, mask: Tensor) -> float:
-    """Pearson correlation of two maps (D, D, D) inside a mask; 0 where one of them is constant there."""
-    a, b = (volume[mask].double() - volume[mask].double().mean() for volume in (found, true))
-    norms = float(a.norm() * b.norm())
-    return float(a @ b) / norms if norms > 0 else 0.0
-
-
-def agreements_of(run: Path, truth: Path) -> dict[str, float]:
-    """Agreement of a run's flexibility.mrc and attention_*.mrc with the true standard deviation, by name.
-
-    The poses of the run must be those of the truth, as they are when they were given. Raises InputError where maps
-    are missing.
+@dataclass(frozen=True)
+class Flexibility:
+    """Of weighted maps. mean, variability: (D, D, D), the latter the standard deviation of each voxel; components:
+    (C, D, D, D), each as far as one standard deviation goes; explained: (C,) parts of the variance; scores: (K, C) of
+    the maps, in standard deviations.
     """
-    first = existing(run / "volumes" / "flexibility.mrc", "map of flexible regions (of system cryoformer)")
-    paths = [first, *sorted((run / "volumes").glob("attention_*.mrc"))]
-    true = sorted((truth / "conformations").glob("*.mrc"))
-    if len(true) < 2:
-        raise InputError(f"{truth}: no true conformations; give the truth folder of a set with several.")
-    box = read_volume(first)[0].shape[-1]
-    spread, mask = true_variability(torch.stack([resample_volume(read_volume(path)[0], box) for path in true]))
-    return {path.stem: agreement(read_volume(path)[0], spread, mask) for path in paths}
+
+    mean: Tensor
+    variability: Tensor
+    components: Tensor
+    explained: Tensor
+    scores: Tensor
+
+
+def flexibility_of(volumes: Tensor, weights: Tensor, most: int = COMPONENTS) -> Flexibility:
+    """Principal components of maps (K, D, D, D) that stand for `weights` (K,) particles each.
+
+    With X = √w (V − V̄), the eigenvectors u of the small matrix X Xᵀ give the components Xᵀu.
+    """
+    w = (weights / weights.sum()).to(volumes)
+    mean = torch.einsum("k,kzyx->zyx", w, volumes)
+    away = (volumes - mean) * w.sqrt()[:, None, None, None]
+    flat = away.flatten(1)
+    values, vectors = torch.linalg.eigh((flat @ flat.T).double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1).to(volumes)
+    count = min(most, len(volumes) - 1)
+    components = (vectors[:, :count].T @ flat).view(count, *mean.shape)
+    scores = vectors[:, :count] / w.sqrt().clamp(min=1e-6)[:, None]
+    explained = values[:count] / values.sum().clamp(min=1e-30)
+    return Flexibility(mean, away.square().sum(0).sqrt(), components, explained.float(), scores)

@@ -95,7 +95,7 @@ def _areas(run: Path, which: np.ndarray, volumes: _Truth, placed: VolumeAlignmen
         found = apply_to_volume(
             decoder.volume(decoder.z[particle]), placed.rotation, placed.hand_flipped, placed.translation
         )
-        areas[i] = fsc_area(fsc(found, volumes(int(which[particle])), decoder.pixel_size).fsc.numpy())
+        areas[i] = fsc_area(fsc(found, volumes(int(which[particle])), decoder.trained.pixel_size).fsc.numpy())
     kinds = which[chosen]
     by_kind = [areas[kinds == kind].mean() for kind in np.unique(kinds)]
     return {

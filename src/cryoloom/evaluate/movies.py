@@ -48,9 +48,9 @@ class MovieTruth:
         rows = match_particles(decoder.particles, particles).numpy()
         paths = sorted((truth / "conformations").glob("*.mrc")) or [existing(truth / "volume.mrc", "true map")]
         maps = torch.stack([read_volume(path)[0] for path in paths])
-        if maps.shape[-1] != decoder.field.box:
+        if maps.shape[-1] != decoder.trained.box:
             raise InputError(
-                f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.field.box}: use one box."
+                f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.trained.box}: use one box."
             )
         of_each = torch.from_numpy(particles.column("conformation")[rows].astype(np.int64))
         coordinate = torch.from_numpy(particles.column("conformation_coordinate")[rows].astype(np.float32))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryoloom.data import Particles, read_particles, read_volume
 from cryoloom.errors import InputError
+from cryoloom.evaluate.landscape import Landscape, read_landscape
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RunContents:
     fsc: pd.DataFrame = field(default_factory=pd.DataFrame)
     fsc_truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    landscape: Landscape | None = None
 
     def column(self, name: str) -> NDArray | None:
         """A numeric particle column (N,); None if it is absent or says nothing."""
@@ -65,6 +67,9 @@ def read_run(folder: Path | str) -> RunContents:
         )
     volume, pixel_size = read_volume(map_path) if map_path.is_file() else (None, 1.0)
     config = yaml.safe_load(config_text) if config_text else {}
+    landscape = read_landscape(folder)
+    if landscape is not None:
+        noted += landscape.summary["warnings"]
     return RunContents(
         folder=folder,
         config=config if isinstance(config, dict) else {},
@@ -77,6 +82,7 @@ def read_run(folder: Path | str) -> RunContents:
         fsc=_curves(folder / "fsc.csv"),
         fsc_truth=_curves(folder / "fsc_truth.csv"),
         evaluation=_json(folder / "evaluation.json", {}),
+        landscape=landscape,
     )
 
 

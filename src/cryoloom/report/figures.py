@@ -236,8 +236,13 @@ def grey_image(plane: NDArray, low: float, high: float, size: int = 320) -> str:
     """A data URI of a grey PNG of a plane (D, D) = (y, x), y upwards, from black at `low` to white at `high`."""
     scaled = np.clip((plane - low) / max(high - low, 1e-12), 0, 1)
     picture = Image.fromarray((255 * scaled[::-1]).astype(np.uint8))
+    return png_uri(picture.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def png_uri(picture: Image.Image) -> str:
+    """A data URI of a picture as PNG."""
     buffer = io.BytesIO()
-    picture.resize((size, size), Image.Resampling.BICUBIC).save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -6,10 +6,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from plotly.offline import get_plotlyjs
 
@@ -18,8 +16,9 @@ from cryoloom.data.files import replacing
 from cryoloom.evaluate.fsc import FSCCurve
 from cryoloom.evaluate.numbers import in_words
 from cryoloom.report import figures
+from cryoloom.report.conformations import conformations, flexible_regions
 from cryoloom.report.contents import RunContents, read_run
-from cryoloom.report.page import MARKUP, SCRIPT
+from cryoloom.report.page import MARKUP, SCRIPT, Page
 
 # Columns of metrics.jsonl in the order in which people ask for them; others follow, bookkeeping is left out.
 _FIRST = ("resolution_angst", "band", "log_likelihood", "loss", "rotation_change_deg", "images_per_s", "memory_gb")
@@ -32,28 +31,12 @@ _CURVE_NAMES = {
 }
 
 
-class _Page:
-    """Sections of the page in order, and the plots that the script draws into them."""
-
-    def __init__(self) -> None:
-        self.sections: list[str] = []
-        self.plots: dict[str, Any] = {}
-
-    def plot(self, name: str, figure: go.Figure) -> str:
-        self.plots[name] = json.loads(figure.to_json() or "{}")
-        height = int(figure.layout.height or 320)  # pyright: ignore[reportAttributeAccessIssue]
-        return f'<div class="plot" id="{name}" style="height:{height}px"></div>'
-
-    def section(self, name: str, title: str, lead: str, body: str) -> None:
-        lead = f'<p class="lead">{lead}</p>' if lead else ""
-        self.sections.append(f'<section id="{name}"><h2>{title}</h2>{lead}{body}</section>')
-
-
 def write_report(run: Path | str) -> Path:
     """Write run/report.html from the files in `run` and return its path; raises InputError if it is not a run."""
     contents = read_run(run)
-    page = _Page()
-    for section in (_map, _resolution, _evaluation, _orientations, _uncertainty, _progress, _configuration):
+    page = Page()
+    first = (_map, _resolution, _evaluation, conformations, flexible_regions)
+    for section in (*first, _orientations, _uncertainty, _progress, _configuration):
         section(contents, page)
     style = files("cryoloom.report").joinpath("style.css").read_text()
     # A closing tag inside a string would end the script.
@@ -156,7 +139,7 @@ def _alarm_list(run: RunContents) -> str:
     return f'<ul class="alarms" id="alarms">{"".join(items)}</ul>' if items else ""
 
 
-def _map(run: RunContents, page: _Page) -> None:
+def _map(run: RunContents, page: Page) -> None:
     if run.volume is None or not np.ptp(run.volume) > 0:
         return
     rows = [
@@ -175,7 +158,7 @@ def _map(run: RunContents, page: _Page) -> None:
     page.section("map", "Map", lead, body)
 
 
-def _resolution(run: RunContents, page: _Page) -> None:
+def _resolution(run: RunContents, page: Page) -> None:
     curves = {
         label: (run.fsc["shell"].to_numpy(float), run.fsc[name].to_numpy(float))
         for name, label in _CURVE_NAMES.items()
@@ -193,7 +176,7 @@ def _resolution(run: RunContents, page: _Page) -> None:
     page.section("fsc", "Resolution", lead, f'<div class="card">{plot}</div>')
 
 
-def _evaluation(run: RunContents, page: _Page) -> None:
+def _evaluation(run: RunContents, page: Page) -> None:
     rows = "".join(
         f"<tr><td>{escape(text)}</td><td>{escape(f'{value} {unit}')}</td></tr>"
         for text, value, unit in in_words(run.evaluation)
@@ -204,7 +187,7 @@ def _evaluation(run: RunContents, page: _Page) -> None:
     page.section("evaluation", "Against the truth", lead, f'<div class="card"><table>{rows}</table></div>')
 
 
-def _orientations(run: RunContents, page: _Page) -> None:
+def _orientations(run: RunContents, page: Page) -> None:
     if run.particles is None or run.particles.rotation is None or len(run.particles) == 0:
         return
     rotation = np.asarray(run.particles.rotation, dtype=float)
@@ -221,7 +204,7 @@ def _orientations(run: RunContents, page: _Page) -> None:
     page.section("orientations", "Orientations", lead, body)
 
 
-def _uncertainty(run: RunContents, page: _Page) -> None:
+def _uncertainty(run: RunContents, page: Page) -> None:
     cards = []
     for i, (column, label) in enumerate(
         (
@@ -239,7 +222,7 @@ def _uncertainty(run: RunContents, page: _Page) -> None:
         page.section("uncertainty", "Pose uncertainty", lead, f'<div class="row three">{"".join(cards)}</div>')
 
 
-def _progress(run: RunContents, page: _Page) -> None:
+def _progress(run: RunContents, page: Page) -> None:
     if run.metrics.empty:
         return
     numeric = run.metrics.select_dtypes("number")
@@ -255,7 +238,7 @@ def _progress(run: RunContents, page: _Page) -> None:
     page.section("progress", "Progress", "Over the steps of the run, by stage.", f'<div class="card">{plot}</div>')
 
 
-def _configuration(run: RunContents, page: _Page) -> None:
+def _configuration(run: RunContents, page: Page) -> None:
     if not run.config_text:
         return
     command = run.config.get("command")

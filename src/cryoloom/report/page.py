@@ -1,5 +1,10 @@
 """The frame of the report: markup with places to fill, and the script that draws the plots in the page's colours."""
 
+import json
+from typing import Any
+
+import plotly.graph_objects as go
+
 MARKUP = """<!doctype html>
 <html lang="en">
 <head>
@@ -51,3 +56,20 @@ function draw() {
 draw();
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 """
+
+
+class Page:
+    """Sections of the page in order, and the plots that the script draws into them."""
+
+    def __init__(self) -> None:
+        self.sections: list[str] = []
+        self.plots: dict[str, Any] = {}
+
+    def plot(self, name: str, figure: go.Figure) -> str:
+        self.plots[name] = json.loads(figure.to_json() or "{}")
+        height = int(figure.layout.height or 320)  # pyright: ignore[reportAttributeAccessIssue]
+        return f'<div class="plot" id="{name}" style="height:{height}px"></div>'
+
+    def section(self, name: str, title: str, lead: str, body: str) -> None:
+        lead = f'<p class="lead">{lead}</p>' if lead else ""
+        self.sections.append(f'<section id="{name}"><h2>{title}</h2>{lead}{body}</section>')

@@ -12,9 +12,9 @@ from cryoloom.data import read_particles, write_star
 from cryoloom.data.mrc import read_volume
 from cryoloom.evaluate.bench.measure import CommandError
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
-from cryoloom.evaluate.flexibility import agreements_of
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.pose_error import pose_errors
+from cryoloom.evaluate.regions import agreements_of
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.settings import FieldSettings

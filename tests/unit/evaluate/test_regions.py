@@ -5,7 +5,7 @@ import torch
 
 from cryoloom.data.mrc import write_volume
 from cryoloom.errors import InputError
-from cryoloom.evaluate.flexibility import agreement, agreements_of, true_variability
+from cryoloom.evaluate.regions import agreement, agreements_of, true_variability
 from cryoloom.physics.fourier import radii3
 
 BOX = 16

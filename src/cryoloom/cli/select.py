@@ -1,0 +1,103 @@
+"""`cryoloom select`: some of a run's particles, taken back to where they came from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+from rich.console import Console
+
+from cryoloom.data import read_particles, write_star
+from cryoloom.data.cryosparc import write_cs
+from cryoloom.data.particles import Particles
+from cryoloom.data.rows import copy_rows, kind_of
+from cryoloom.errors import InputError
+from cryoloom.evaluate.choose import columns_of, rows_in_cluster, rows_in_file, rows_where
+from cryoloom.evaluate.landscape import read_table
+from cryoloom.solve.run import Run
+
+
+def select(
+    run: Path,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    cluster: int | None = None,
+    where: str | None = None,
+    ind: Path | None = None,
+    with_poses: bool = False,
+) -> None:
+    """Write the particles of a run that you choose, as their own file had them: every column, every digit.
+
+    Say which in one way. A .star stays a .star and a .cs a .cs; the other suffix converts.
+
+    Examples: `cryoloom select run --cluster 3 -o selected.star`,
+    `cryoloom select run --where 'rotation_sigma_deg < 5 and pc1 > 0' -o selected.star`.
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    output
+        File to write, .star or .cs.
+    cluster
+        Particles of this cluster, as `cryoloom analyze` numbered them.
+    where
+        Particles for which a condition on the columns of RUN/particles.star and of the analysis holds: comparisons,
+        arithmetic, and, or, not, in.
+    ind
+        Particles that this file lists: cryoDRGN's ind.pkl, .npy, or text; rows of RUN/particles.star from 0.
+    with_poses
+        Write the rows as the run has them, with its poses and conformations, instead of the source's.
+    """
+    if sum((cluster is not None, where is not None, ind is not None)) != 1:
+        raise InputError(
+            "say which particles in one way: --cluster 3, --where 'rotation_sigma_deg < 5', or --ind FILE."
+        )
+    if kind_of(output) not in (".star", ".cs"):
+        raise InputError(f"-o {output}: expected the name of a .star or .cs file.")
+    config = Run.open(run).config
+    if not (run / "particles.star").is_file():
+        raise InputError(f"{run} holds no particles.star: `cryoloom resume {run}` carries it on to its results.")
+    particles = read_particles(run / "particles.star")
+    table = columns_of(particles, read_table(run, len(particles)))
+    if cluster is not None:
+        rows, asked = rows_in_cluster(table, cluster), f"--cluster {cluster}"
+    elif where is not None:
+        rows, asked = rows_where(table, where), f"--where {where!r}"
+    else:
+        assert ind is not None
+        rows, asked = rows_in_file(ind, len(particles)), f"--ind {ind}"
+    if not len(rows):
+        raise InputError(f"{asked} leaves none of the {len(particles)} particles: ask for less.")
+    if with_poses:
+        _write(particles.subset(rows), output)
+    else:
+        source = read_particles(
+            config.particles,
+            datadir=config.datadir,
+            ctf=config.ctf,
+            ind=config.ind,
+            limit=config.limit,
+            pixel_size=config.pixel_size,
+        )
+        _check_same(source, particles, run)
+        if not copy_rows(config.particles, output, source.column("source_row")[rows]):
+            _write(source.subset(rows), output)
+    console = Console()
+    console.print(f"{len(rows):,} of {len(particles):,} particles", highlight=False)
+    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+def _write(particles: Particles, output: Path) -> None:
+    (write_cs if kind_of(output) == ".cs" else write_star)(output, particles)
+
+
+def _check_same(source: Particles, particles: Particles, run: Path) -> None:
+    """The source must still hold the images that the run saw, in their order."""
+    if len(source) != len(particles) or not np.array_equal(
+        source.column("image_index"), particles.column("image_index")
+    ):
+        raise InputError(
+            f"{source.source} is no longer the file that {run} was made from ({len(source)} particles, the run has "
+            f"{len(particles)}): put it back, or use --with-poses for the run's own rows."
+        )
