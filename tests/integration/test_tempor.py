@@ -36,7 +36,7 @@ def trained(system: str, filmed: Path, run: Path, *options: object, code: int = 
 def alone(filmed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of cryodrgn on the same frames."""
     run = tmp_path_factory.mktemp("runs") / "alone"
-    trained("cryodrgn", filmed, run, "--poses", filmed / "truth" / "particles.star", "--train.passes", 12)
+    trained("cryodrgn", filmed, run, "--poses", filmed / "truth" / "particles.star", "--train.passes", 8)
     return run
 
 
