@@ -1,4 +1,4 @@
-"""Movies against the truth of a simulation: the resolution of every frame's map, and where on its path each frame is."""
+"""Movies against the truth of a simulation: the resolution of every frame's map, and where on its path it lies."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class MovieTruth:
 
     @classmethod
     def of(cls, decoder: Decoder, truth: Path) -> "MovieTruth":
-        """The truth of a run's particles in a folder of `simulate`. Raises InputError where it is of other particles."""
+        """The truth of a run's particles in a folder of `simulate`. Raises InputError where it does not fit."""
         particles = read_particles(existing(truth / "particles.star", "STAR file of the truth"))
         if "conformation" not in particles.table:
             raise InputError(f"{particles.source} names no conformations: give the truth folder of `simulate`.")

@@ -61,7 +61,7 @@ def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Pa
 
 
 def frames_picture(path: Path, latents: dict[str, Tensor], angle: Tensor, gain: Tensor) -> Path:
-    """First latent (N, Z) of frames against their true angle (N,) for each entry, and a histogram of gains (M,) in %."""
+    """First latent (N, Z) of frames against their true angle (N,), one panel each; a histogram of gains (M,) in %."""
     plt = pyplot()
     figure, axes = plt.subplots(1, len(latents) + 1, figsize=(3.0 * len(latents) + 3.4, 2.9), layout="constrained")
     for axis, (label, latent) in zip(axes, latents.items(), strict=False):

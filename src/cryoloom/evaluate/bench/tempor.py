@@ -18,7 +18,8 @@ from cryoloom.solve.decode import Decoder
 class Sizes:
     """How much of it is measured: pixel in Å; turn in degrees, from the first frame to the last.
 
-    passes: of the baseline, and again of what starts from it. every: of so many frames one is scored.
+    passes: half of the baseline's, and those of what starts from its first half. band: Fourier pixels. beta, batch:
+    of both systems. every: of so many frames one is scored.
     """
 
     movies: int = 100
@@ -31,6 +32,9 @@ class Sizes:
     width: int = 128
     blocks: int = 2
     passes: int = 20
+    band: float = 10.0
+    beta: float = 0.05
+    batch: int = 20
     tempor: tuple[str, ...] = ()
     every: int = 1
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
@@ -78,9 +82,12 @@ class Film:
         run = f"{self.name}/{system}-{passes}" + (f"-after-{Path(init).name}" if init else "")
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
+        pace = (
+            f"--beta {s.beta:g} --train.batch-size {s.batch} --train.first-band {s.band:g} --train.last-band {s.band:g}"
+        )
         more = s.tempor if system == "tempor" else ()
         device = "cpu" if s.device == "cpu" else "auto"
-        given = ("--system", system, "--device", device, "--seed", 0, *poses, *size.split(), *more)
+        given = ("--system", system, "--device", device, "--seed", 0, *poses, *size.split(), *pace.split(), *more)
         self.book.bench.cryoloom(run, "reconstruct", f"{self.name}/data/particles.star", "-o", run, *given)
         return self.score(run)
 
@@ -137,9 +144,10 @@ def _compared(book: Notebook, motion: str, goals: bool) -> None:
     frames_picture(book.images / file, latents, s.turn * ours.scores.true, gain(baseline, ours))
     book.pictures.append(Picture(file, f"Latent and true angle of every frame, and improvement factors ({motion})."))
     book.notes.append(
-        f"Half of the phantom turns by {s.turn:g}° in {s.frames} frames, each from a direction of its own; poses known; "
-        f"{s.pixel:g} Å a pixel. Same field (mlp, {s.blocks} × {s.width}), encoder, batches and learning rates; cryodrgn "
-        f"trains for {2 * s.passes} passes, tempor for {s.passes} from cryodrgn's first {s.passes}."
+        f"Half of the phantom turns by {s.turn:g}° in {s.frames} frames, each seen from a direction of its own; poses "
+        f"known; {s.pixel:g} Å a pixel. Same field (mlp, {s.blocks} × {s.width}), encoder, batches ({s.batch}), "
+        f"rates, band ({s.band:g} pixels) and β ({s.beta:g}); cryodrgn trains for {2 * s.passes} passes, tempor for "
+        f"{s.passes} from cryodrgn's first {s.passes}."
     )
 
 
@@ -185,9 +193,11 @@ def width(book: Notebook) -> None:
         _rows(book, f"Width {value}, tempor", baseline, ours, False)
 
 
-_PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, passes=50, device="cuda")
+_PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, passes=50, band=63, device="cuda")
 _QUICK = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, passes=1, every=6, snrs=(1.0,), widths=(16,))
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
+# Without noise there is more to see beyond the band.
+_WIDE = {**_SCALES, "mini": Sizes(band=15)}
 
 FIG4 = Table(
     name="tempor-fig4",
@@ -205,5 +215,5 @@ FIG9 = Table(
     title="TEMPOR, Fig. 9: noise, pretraining, width",
     about="The movies of tempor-fig4 that turn round at a random place, with one thing changed at a time.",
     parts={"snr": snr, "pretraining": pretraining, "width": width},
-    scales=_SCALES,
+    scales=_WIDE,
 )
