@@ -12,7 +12,7 @@ from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings
 from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import Encoder, EncoderSettings
-from cryoloom.solve.gradual import GradualSettings, at_known
+from cryoloom.solve.gradual import GradualSettings, at_known, prepare
 from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.stages import Stage
 from cryoloom.solve.warm import load_part, trained_parts
@@ -93,7 +93,8 @@ def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
 def settling(settings: ConformationSettings, train: GradualSettings, box: int, polish_steps: int = 0) -> list[Stage]:
     """The rounds at the end: conformations settled at the field, which trains on with them; settled once more.
 
-    Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished first, each at the field's map of a conformation near the particle's.
+    Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished
+    first, each at the field's map of a conformation near the particle's.
     """
     band = min(train.last_band, box / 2 - 1)
     given = (band, train.batch_size, train.learning_rate * train.last_rate)
@@ -107,10 +108,16 @@ def settling(settings: ConformationSettings, train: GradualSettings, box: int, p
     return [*rounds, Stage("latents", 0, "stored", (), *given, **more)] if rounds else []
 
 
+def learning(settings: ConformationSettings, train: GradualSettings, box: int) -> list[Stage]:
+    """The passes that learn conformations at stored poses, after those that prepare the volume at z = 0."""
+    # While the mean is not known, z is taken for what differs most between images: how they are turned.
+    first = replace(prepare(train, "stored", box), z="none")
+    return [first, *at_known(train, box, settings.rates, settings.betas(train.passes))]
+
+
 def at_their_conformations(
     settings: ConformationSettings, train: GradualSettings, box: int, before: list[Stage], polish_steps: int
 ) -> list[Stage]:
     """The stages `before` for one volume; then conformations are learnt at its poses, and poses polished at those."""
     alone = [replace(stage, z="none") for stage in before]
-    learnt = at_known(train, box, settings.rates, settings.betas(train.passes))
-    return [*alone, *learnt, *settling(settings, train, box, polish_steps)]
+    return [*alone, *learning(settings, train, box), *settling(settings, train, box, polish_steps)]

@@ -64,7 +64,7 @@ def at_known(
     rates: Mapping[str, float] | None = None,
     betas: Sequence[float] | None = None,
 ) -> list[Stage]:
-    """The same passes at poses that are known, with the field and the parts in `rates`; betas: the KL's weight in each."""
+    """The same passes at poses that are known, with the field and the parts in `rates`; betas: the KL's weights."""
     rates, bands = rates or {}, _bands(settings, box)
     betas = betas or [1.0] * len(bands)
     train, stages = ("field", *rates), []

@@ -81,7 +81,7 @@ def agreement(model: Model, stage: Stage, poses: Pose, latents: Latents, noise: 
 
 
 def representatives(latents: Latents, count: int) -> Tensor:
-    """Conformations (K, Z), `count` at most, among which every particle has a near one: centres by k-means; 0 for one."""
+    """Conformations (K, Z), `count` at most, among which every particle has a near one, by k-means; 0 for one."""
     n, z_dim = latents.mean.shape
     if count == 1 or not z_dim or float(latents.mean.std(0).max()) < 1e-6:
         return torch.zeros(1, z_dim)

@@ -25,8 +25,8 @@ class Stage:
     names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels. images:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
     conformations' KL; penalty: of what the part for poses holds against its own. z: which conformations the field
-    sees, where there are any; representatives: at how many of
-    them poses are searched and polished, each particle at the nearest one. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
+    sees, where there are any; representatives: at how many of them poses are searched and polished, each particle at
+    the nearest one. reset: field and optimisers begin anew, poses are kept. search: of the search, where poses are
     searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 

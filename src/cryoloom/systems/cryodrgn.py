@@ -3,8 +3,8 @@
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.conformed import ConformationSettings, conformed_parts, settling
-from cryoloom.solve.gradual import GradualSettings, at_known
+from cryoloom.solve.conformed import ConformationSettings, conformed_parts, learning, settling
+from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import Setup
@@ -17,7 +17,7 @@ PAPER = "Zhong et al., Nature Methods 2021"
 class CryodrgnSettings(ConformationSettings):
     """Settings of cryodrgn."""
 
-    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=0)
+    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=2)
 
 
 def reconstruct(
@@ -27,6 +27,5 @@ def reconstruct(
     if poses is None:
         raise InputError("cryodrgn needs poses: add --poses known, --poses FILE or --init RUN (of loom, say).")
     setup, train = Setup(particles, settings, run, team, progress), settings.train
-    stages = at_known(train, setup.images.box, settings.rates, settings.betas(train.passes))
-    stages += settling(settings, train, setup.images.box)
+    stages = learning(settings, train, setup.images.box) + settling(settings, train, setup.images.box)
     setup.fit({"field": setup.field(settings.z_dim), **conformed_parts(setup, settings)}, stages, poses)

@@ -1,4 +1,4 @@
-"""cryoDRGN2: a positional MLP whose poses are searched, and reused between searches; then conformations (the recipe)."""
+"""cryoDRGN2: a positional MLP whose poses are searched, and reused between searches, and conformations (recipe)."""
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ class Cryodrgn2Settings(ConformationSettings):
     z_dim: int = Field(default=0, ge=0, description="Dimensions of each particle's conformation z; 0: one volume.")
     search: SearchSettings = SearchSettings()
     march: MarchSettings = MarchSettings()
-    conform: GradualSettings = GradualSettings(passes=10, first_band=64, last_band=64, prepare_passes=0, last_rate=0.3)
+    conform: GradualSettings = GradualSettings(passes=10, first_band=64, last_band=64, prepare_passes=2, last_rate=0.3)
 
 
 def reconstruct(

@@ -20,7 +20,7 @@ class NetworkSettings(BaseModel, extra="forbid"):
     feature_sigma: float = Field(
         default=0.5, gt=0, description="Spread of the Gaussian features, in halves of the box per unit frequency."
     )
-    channels: int = Field(default=12, gt=1, description="Maps of grid that are mixed, where the volume depends on z.")
+    channels: int = Field(default=6, gt=1, description="Maps of grid that are mixed, where the volume depends on z.")
     omega: float = Field(default=30.0, gt=0, description="Factor of the phase in the sine layers of siren, fouriernet.")
 
 
