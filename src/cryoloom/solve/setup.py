@@ -57,6 +57,8 @@ class Setup:
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
         if self.session.team.leads:
-            volume, contrast = model.map(), self.settings.contrast
+            # Features without a prior need not lie about zero: the map is that of the mean one.
+            z = None if latents is None else latents.mean.mean(0).to(self.images.device)
+            volume, contrast = model.map(z=z), self.settings.contrast
             write_fit(self.session.run, self.particles, volume, fit.mask, state.poses, contrast, latents)
         return model, latents
