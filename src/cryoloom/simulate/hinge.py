@@ -80,7 +80,11 @@ def _alphas(structure: gemmi.Structure, chain: str) -> dict[int, gemmi.Position]
     if chain not in names:
         raise InputError(f"{structure.name} has no chain {chain!r}: its chains are {', '.join(dict.fromkeys(names))}.")
     sites = [site for site in structure[0].all() if site.chain.name == chain]
-    return {s.residue.seqid.num: s.atom.pos for s in sites if s.atom.name == "CA" and s.atom.element.name == "C"}
+    return {_number(s): s.atom.pos for s in sites if s.atom.name == "CA" and s.atom.element.name == "C"}
+
+
+def _number(site: gemmi.CRA) -> int:
+    return site.residue.seqid.num or 0
 
 
 def _fit(moving: list[gemmi.Position], fixed: list[gemmi.Position]) -> gemmi.Transform:
@@ -91,7 +95,7 @@ def _moving(structure: gemmi.Structure, hinge: Hinge) -> np.ndarray:
     xyz, sites = positions(structure), list(structure[0].all())
     # Sugars carry residue numbers of their own, in chains of their own or not.
     peptide = np.array([site.residue.find_atom("CA", "*") is not None for site in sites])
-    inside = np.array([s.chain.name == hinge.chain and hinge.first <= s.residue.seqid.num <= hinge.last for s in sites])
+    inside = np.array([s.chain.name == hinge.chain and hinge.first <= _number(s) <= hinge.last for s in sites])
     moving = np.flatnonzero(inside & peptide)
     residues: dict[tuple[str, str], list[int]] = {}
     for i in np.flatnonzero(~peptide):

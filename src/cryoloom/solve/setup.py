@@ -83,7 +83,8 @@ class Setup:
         latents = fit.latents(state) if model.conformation is not None else None
         agreement = fit.agreement(state, latents) if latents is not None else None
         if self.session.team.leads:
-            volume, contrast = model.map(), self.settings.contrast
-            found = (state.poses, contrast, latents, agreement)
-            write_fit(self.session.run, self.particles, volume, fit.mask, *found)
+            # Features without a prior need not lie about zero: the map is that of the mean one.
+            z = None if latents is None else latents.mean.mean(0).to(self.images.device)
+            found = (state.poses, self.settings.contrast, latents, agreement)
+            write_fit(self.session.run, self.particles, model.map(z=z), fit.mask, *found)
         return Fitted(model, state, latents)

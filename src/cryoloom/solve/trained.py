@@ -25,12 +25,13 @@ from cryoloom.solve.warm import load_part
 class TrainedField:
     """The field of a finished run. sign: what makes its map positive; mask: (D, D, D) multiplied on; bf16: precision.
 
-    z_dim: numbers of a conformation, 0 where the run has one volume.
+    z_dim: numbers of a conformation, 0 where the run has one volume; mean: (Z,) of all particles.
     """
 
     folder: Path
     field: Field
     z_dim: int
+    mean: Tensor
     pixel_size: float
     sign: float
     mask: Tensor
@@ -42,12 +43,12 @@ class TrainedField:
         return self.field.box
 
     def volume(self, z: Tensor | None = None, box: int | None = None) -> Tensor:
-        """The masked, positive map (D, D, D) of a conformation z (Z,), on `box` voxels a side where that is smaller.
+        """The masked, positive map (D, D, D) of a conformation z (Z,), else the mean one, on `box` voxels a side where that is smaller.
 
         The field is then asked inside that box's band only. Raises InputError for a z of another length.
         """
         if self.z_dim:
-            z = torch.zeros(self.z_dim) if z is None else z
+            z = self.mean if z is None else z
             if z.shape != (self.z_dim,):
                 raise InputError(
                     f"{self.folder} has conformations of z-dim {self.z_dim}, but {len(z)} numbers were given for one: "
@@ -95,7 +96,8 @@ def trained_field(folder: Path | str, device: str = "cpu") -> TrainedField:
     precision = settings.get("compute", {}).get("precision", "auto")
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(torch.device(device)))
     mask = soft_sphere(box, diameter / 2 / pixel_size)
-    return TrainedField(run.path, field, z_dim, pixel_size, 1.0 if contrast == "black" else -1.0, mask, bf16)
+    mean = read_latents(folder).mean.mean(0) if z_dim else torch.zeros(0)
+    return TrainedField(run.path, field, z_dim, mean, pixel_size, 1.0 if contrast == "black" else -1.0, mask, bf16)
 
 
 def read_latents(folder: Path | str) -> Latents:

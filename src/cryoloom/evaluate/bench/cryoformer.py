@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cryoloom.data import read_particles, write_star
 from cryoloom.data.mrc import read_volume
+from cryoloom.evaluate.bench.density_speed import density_speeds
 from cryoloom.evaluate.bench.measure import CommandError
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
@@ -17,7 +18,7 @@ from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.regions import agreements_of
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.model.fields.build import build_field
-from cryoloom.model.fields.settings import FieldSettings
+from cryoloom.model.fields.settings import FieldSettings, TransformerSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.solve.run import Run
@@ -25,7 +26,7 @@ from cryoloom.solve.warm import load_part
 
 # The receptor-binding domain of the open chain of 6VYB, and a chain whose domain is down.
 _HINGE = ("--hinge", "B:331-527", "--hinge-like", "A")
-# Rotation vectors are drawn from N(0, 0.1 I): 0.49 rad in the median. Shifts of ±10 and ±5 px are those of a box of 128.
+# Rotation vectors are drawn from N(0, 0.1 I): 0.49 rad in the median. Shifts of ±10 and ±5 px are for a box of 128.
 _COVARIANCE = 0.1
 _PAPER_BOX, _PAPER_SHIFT, _PAPER_OFF = 128, 10.0, 5.0
 
@@ -208,6 +209,21 @@ def regions(book: Notebook) -> None:
     book.row("the density itself: correlation with the true spread", density, "", better="higher")
 
 
+def speed(book: Notebook) -> None:
+    """Images and their gradient from a density on voxels that stay, and at the points of each image's rays."""
+    s = book.sizes
+    settings = TransformerSettings(queries=s.queries[-1])
+    what = f"box {s.box}, n = {settings.queries}"
+    found = density_speeds(settings, s.box, s.device)
+    half = density_speeds(settings, s.box, s.device, bf16=True)["voxels"]
+    for name, row in found.items():
+        book.row(f"{what}, {name}: one image, forward and backward", 1000 * row.seconds, "ms")
+        book.row(f"{what}, {name}: points of the density", row.points_per_s / 1e6, "M/s", better="higher")
+    book.row(f"{what}, voxels in bf16: one image, forward and backward", 1000 * half.seconds, "ms")
+    ratio = found["rays"].seconds / found["voxels"].seconds
+    book.row(f"{what}: rays / voxels, time", ratio, "×", must=3, better="higher")
+
+
 _PAPER = Sizes(50_000, 128, 2.0, 20, (0.1, 0.01, 0.001), 20, (2, 4, 8, 16), device="cuda")
 _TRY = ("--transformer.queries", 2, "--encoder.layers", 1)
 _QUICK = Sizes(60, 24, 11.0, 3, (0.1,), 1, (2,), ("--train.passes", 1), _TRY)
@@ -217,8 +233,8 @@ TABLE1 = Table(
     name="cryoformer-table1",
     title="CryoFormer, Table 1: moving domains",
     about=(
-        "Mean resolution (FSC 0.5 to the truth) of the true conformations, each at the mean feature of its particles. "
-        "Poses are known. The spike is 6VYB, the receptor-binding domain of chain B swung from down to up."
+        "Mean resolution (FSC 0.5 to the truth) of the true conformations, each at the mean feature of its particles, "
+        "at known poses. The spike is 6VYB, the receptor-binding domain of chain B swung from down to up."
     ),
     parts={"spike": spike, "motion": motion},
     scales=_SCALES,
@@ -227,8 +243,8 @@ TABLE2 = Table(
     name="cryoformer-table2",
     title="CryoFormer, Table 2: coarse poses",
     about=(
-        "True poses of the swinging spike at SNR 0.1, turned by rotation vectors from N(0, 0.1 I) and moved by up to 5 px of a "
-        "box of 128, then corrected. Errors after one global alignment."
+        "True poses of the swinging spike at SNR 0.1, turned by rotation vectors from N(0, 0.1 I) and moved by up "
+        "to 5 px of a box of 128, then corrected. Errors after one global alignment."
     ),
     parts={"poses": poses},
     scales=_SCALES,
@@ -237,15 +253,15 @@ TABLE3 = Table(
     name="cryoformer-table3",
     title="CryoFormer, Table 3: what each part is good for",
     about="As Table 1, the spike at the lowest SNR, with one part of the network taken out at a time.",
-    parts={"ablations": ablations},
+    parts={"speed": speed, "ablations": ablations},
     scales=_SCALES,
 )
 FIG5 = Table(
     name="cryoformer-fig5",
     title="CryoFormer, Fig. 5: flexible regions",
     about=(
-        "Correlation of the maps of flexible regions with the true standard deviation of each voxel, inside the mask of "
-        "all conformations."
+        "Correlation of the maps of flexible regions with the true standard deviation of each voxel, inside the mask "
+        "of all conformations."
     ),
     parts={"regions": regions},
     scales=_SCALES,

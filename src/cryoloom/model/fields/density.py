@@ -66,7 +66,7 @@ class DensityField(Field):
         # Held for all voxels and particles, what the gradient needs would not fit beside the images.
         again = torch.is_grad_enabled() and len(self.voxels) * queries.shape[-1] > DENSITIES_HELD
         answer = _twice(self.network.answer) if again else self.network.answer
-        values = torch.cat([answer(part, block, queries, own)[:, 0] for block, *part in chunks])
+        values = torch.cat([answer(tuple(part), block, queries, own)[:, 0] for block, *part in chunks])
         return self.scale * values.T.to(self.scale.dtype)
 
     def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
@@ -94,7 +94,7 @@ class DensityField(Field):
         queries, own = self.network.by_block(self.network.queries(z))
         size = max(1, DENSITIES_PER_CHUNK // queries.shape[-1])
         chunks = zip(self.block.split(size), *(part.split(size) for part in self._read()), strict=True)
-        parts = [self.network.channels(part, block, queries, own).float() for block, *part in chunks]
+        parts = [self.network.channels(tuple(part), block, queries, own).float() for block, *part in chunks]
         spread = self.on_grid(self.scale * torch.cat([part.std(-1) for part in parts]).T)
         named = {f"attention_{i:02d}": channel for i, channel in enumerate(spread)}
         return {"flexibility": self.on_grid(self.scale * torch.cat([part.sum(1).std(-1) for part in parts]))} | named

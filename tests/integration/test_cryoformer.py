@@ -1,0 +1,94 @@
+"""CryoFormer from the shell: density at known poses, poses corrected on the way, every ablation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cryoloom.data import read_particles, read_volume, write_star
+from cryoloom.evaluate.bench.cryoformer import conformation_resolutions
+from cryoloom.evaluate.flexibility import agreements_of
+from cryoloom.physics.pose import Pose
+from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec
+from cryoloom.simulate.conformations import Source, conformations_of
+from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.run import Run
+
+from .conftest import correlation, cryoloom, particles_of, poses_of, volume_of
+
+QUICK = (
+    *("--transformer.queries", 2, "--transformer.levels", 4, "--transformer.log-table", 10, "--transformer.base", 8),
+    *("--encoder.layers", 1, "--orientation.layers", 1, "--z-dim", 2, "--device", "cpu"),
+    *("--box", 16, "--mask-diameter-angst", 96, "--train.learning-rate", 5e-3, "--train.batch-size", 8),
+)
+
+
+@pytest.fixture(scope="module")
+def perturbed(phantom_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The true poses, turned by about 15° and moved by up to half a pixel."""
+    truth = particles_of(phantom_set / "truth")
+    generator, poses = torch.Generator().manual_seed(0), truth.poses()
+    turn = matrix_from_rotvec(0.17 * torch.randn(len(truth), 3, generator=generator))
+    move = (torch.rand(len(truth), 2, generator=generator) - 0.5) * truth.pixel_size
+    path = tmp_path_factory.mktemp("perturbed") / "poses.star"
+    write_star(path, truth, pose=Pose.single(turn @ poses.best_rotation.float(), poses.best_shift.float() + move))
+    return path
+
+
+def test_coarse_poses_are_corrected_on_the_way(phantom_set: Path, perturbed: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    marched = ("--train.first-band", 4, "--train.last-band", 7, "--train.passes", 8, "--pose-passes", 2)
+    given = ("--poses", perturbed, "--refine", *marched, "--limit", 200, "--pose-rate", 3e-3)
+    cryoloom("reconstruct", phantom_set / "particles.star", "--system", "cryoformer", "-o", run, *QUICK, *given)
+    true = poses_of(phantom_set / "truth").best_rotation[:200]
+    before = angular_distance(read_particles(perturbed).poses().best_rotation[:200], true).median()
+    after = angular_distance(poses_of(run).best_rotation, true).median()
+    assert float(after) < 0.9 * float(before)
+    stages = [line["stage"] for line in Run.open(run).metrics()]
+    assert list(dict.fromkeys(stages)) == ["poses-first", "train", "poses", "results"]
+
+
+@pytest.fixture(scope="module")
+def opening(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 200 images of the phantom, closed or open."""
+    folder = tmp_path_factory.mktemp("opening")
+    settings = Simulation(box=16, pixel_size=7.2, particles=200, snr=2.0, shift=0.0, seed=0)
+    simulate_particles(conformations_of(Source((Path("phantom"),), states=2), 16, 7.2), settings, folder)
+    return folder
+
+
+def test_the_density_at_known_poses_is_the_molecule(opening: Path, tmp_path: Path):
+    run, truth = tmp_path / "run", opening / "truth"
+    known = ("--poses", truth / "particles.star", "--train.passes", 4)
+    cryoloom("reconstruct", opening / "particles.star", "--system", "cryoformer", *QUICK, *known, "-o", run)
+    true = torch.stack([read_volume(path)[0] for path in sorted((truth / "conformations").glob("*.mrc"))])
+    assert correlation(volume_of(run), true.mean(0)) > 0.7
+    assert np.load(run / "latents.npz")["z_mean"].shape == (200, 2)
+    # The box ends at 14.4 Å.
+    assert all(14 < resolution < 40 for resolution in conformation_resolutions(run, truth))
+    found = agreements_of(run, truth)
+    assert len([name for name in found if name.startswith("attention_")]) > 1
+    assert all(-1 <= value <= 1 for value in found.values())
+    assert float(volume_of(run, "flexibility").min()) >= 0
+
+
+ABLATIONS = [
+    ("--transformer.domain", "fourier"),
+    ("--transformer.deformation", "concatenation"),
+    ("--transformer.region", "concatenation"),
+    ("--transformer.grid", "triplane"),
+]
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda a: a[1] + a[0].rpartition(".")[2])
+def test_every_ablation_runs_at_known_poses(phantom_set: Path, tmp_path: Path, ablation):
+    known = ("--poses", phantom_set / "truth" / "particles.star", "--train.passes", 1, "--limit", 48)
+    common = ("reconstruct", phantom_set / "particles.star", "--system", "cryoformer", *QUICK)
+    run = tmp_path / "run"
+    cryoloom(*common, *known, *ablation, "-o", run)
+    assert float(volume_of(run).std()) > 0
+    channels = list((run / "volumes").glob("attention_*.mrc"))
+    assert bool(channels) == ("fourier" not in ablation)
+    assert torch.allclose(poses_of(run).rotation, poses_of(phantom_set / "truth").rotation[:48], atol=1e-5)
