@@ -14,7 +14,18 @@ from .conftest import cryoloom, particles_of
 
 SMALL = ("--device", "cpu", "--z-dim", 1, "--network.width", 48, "--network.blocks", 1, "--encoder.width", 8)
 # Few images in few steps: with the full price of a nat, z would not be used yet.
-QUICK = ("--beta", 0.05, "--train.batch-size", 12, "--train.learning-rate", 3e-3, "--train.last-band", 8)
+QUICK = (
+    "--beta",
+    0.05,
+    "--train.batch-size",
+    12,
+    "--train.learning-rate",
+    3e-3,
+    "--train.first-band",
+    8,
+    "--train.last-band",
+    8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +74,7 @@ def test_movies_are_learned_from_the_frames_read_alone(filmed: Path, alone: Path
 def test_it_begins_where_the_frames_read_alone_end(filmed: Path, alone: Path, tmp_path: Path):
     still = ("--train.learning-rate", 1e-9, "--encoder-rate", 1e-9)
     common = ("reconstruct", filmed / "particles.star", "--system", "tempor", *SMALL, "--train.passes", 1)
-    cryoloom(*common, "--init", alone, "--train.last-band", 8, *still, "-o", tmp_path / "run")
+    cryoloom(*common, "--init", alone, "--train.first-band", 8, "--train.last-band", 8, *still, "-o", tmp_path / "run")
     assert torch.allclose(Decoder.of_run(tmp_path / "run").z, Decoder.of_run(alone).z, atol=2e-3)
 
 

@@ -57,7 +57,8 @@ def read_tracks(path: Path) -> Tracks:
     if len(bad) or not found.size:
         where = f", row {bad[0] + 2}" if len(bad) else ""
         raise InputError(f"{path}{where}: particle, x, y and frame must be numbers, in at least one row: mend it.")
-    tracks = Tracks(*(columns[name].astype(int) for name in ("particle", "frame")), columns["x"], columns["y"])
+    particle, frame = (columns[name].astype(int) for name in ("particle", "frame"))
+    tracks = Tracks(particle, frame, columns["x"], columns["y"])
     twice = pd.Series(list(zip(tracks.particle, tracks.frame, strict=True))).duplicated()
     if twice.any():
         row = int(np.flatnonzero(twice)[0])

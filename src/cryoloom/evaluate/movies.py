@@ -101,4 +101,4 @@ def rank_correlation(latent: Tensor, coordinate: Tensor) -> float:
     """|Spearman's ρ| of the latent (N, Z), along its first principal component, with a coordinate (N,)."""
     centred = latent - latent.mean(0)
     along = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    return abs(float(spearmanr(along.numpy(), coordinate.numpy()).statistic))
+    return abs(float(spearmanr(along.numpy(), coordinate.numpy())[0]))
