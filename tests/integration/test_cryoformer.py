@@ -8,7 +8,7 @@ import torch
 
 from cryoloom.data import read_particles, read_volume, write_star
 from cryoloom.evaluate.bench.cryoformer import conformation_resolutions
-from cryoloom.evaluate.flexibility import agreements_of
+from cryoloom.evaluate.regions import agreements_of
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec
 from cryoloom.simulate.conformations import Source, conformations_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import Tensor
 
 from cryoloom.data import read_particles, read_volume
@@ -101,4 +101,5 @@ def rank_correlation(latent: Tensor, coordinate: Tensor) -> float:
     """|Spearman's ρ| of the latent (N, Z), along its first principal component, with a coordinate (N,)."""
     centred = latent - latent.mean(0)
     along = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    return abs(float(spearmanr(along.numpy(), coordinate.numpy())[0]))
+    ranks = np.corrcoef(rankdata(along.numpy()), rankdata(coordinate.numpy()))
+    return abs(float(ranks[0, 1]))

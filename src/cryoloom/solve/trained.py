@@ -45,7 +45,8 @@ class TrainedField:
     def volume(self, z: Tensor | None = None, box: int | None = None) -> Tensor:
         """The masked, positive map (D, D, D) of a conformation z (Z,), else the mean one.
 
-        It has `box` voxels a side where that is smaller. The field is then asked inside that box's band only. Raises InputError for a z of another length.
+        It has `box` voxels a side where that is smaller. The field is then asked inside that box's band only.
+        Raises InputError for a z of another length.
         """
         if self.z_dim:
             z = self.mean if z is None else z

@@ -70,8 +70,8 @@ def fig2(book: Notebook) -> None:
     book.pictures.append(Picture("cryoposenet_fig2.png", caption))
     book.notes.append(
         f"Adenylate kinase 4AKE, chain A, box {s.box} at {s.pixel_size:g} Å, centred, no CTF; voxels and a "
-        f"convolutional encoder of {s.width} channels, symmetric loss and spread views, {s.passes} passes in batches of 32, "
-        f"{s.seeds} seed(s). The paper: box 128, 10,000 steps, about 5 h on a V100. Convergence is compared by the "
+        f"convolutional encoder of {s.width} channels, symmetric loss, spread views, {s.passes} passes in batches of "
+        f"32, {s.seeds} seed(s). The paper: box 128, 10,000 steps, about 5 h on a V100. Convergence is compared by the "
         "mean over all passes."
     )
 

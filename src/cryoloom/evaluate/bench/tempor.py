@@ -82,9 +82,8 @@ class Film:
         run = f"{self.name}/{system}-{passes}" + (f"-after-{Path(init).name}" if init else "")
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
-        pace = (
-            f"--beta {s.beta:g} --train.batch-size {s.batch} --train.first-band {s.band:g} --train.last-band {s.band:g}"
-        )
+        band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"
+        pace = f"--beta {s.beta:g} --settle-rounds 0 --train.batch-size {s.batch} {band}"
         more = s.tempor if system == "tempor" else ()
         device = "cpu" if s.device == "cpu" else "auto"
         given = ("--system", system, "--device", device, "--seed", 0, *poses, *size.split(), *pace.split(), *more)
