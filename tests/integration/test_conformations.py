@@ -124,6 +124,8 @@ def test_hetem_reads_poses_and_conformations(hinge: Path, tmp_path: Path):
     assert [line["stage"] for line in lines] == ["poses first", "poses first", "joint", "poses", "results"]
     assert [line["kl"] > 0 for line in lines[:3]] == [False, False, True]
     assert np.load(tmp_path / "run" / "latents.npz")["z_mean"].shape == (N, 2)
+    decoder = Decoder.of_run(tmp_path / "run")
+    assert not torch.equal(decoder.volume(torch.full((2,), 3.0)), decoder.volume(torch.full((2,), -3.0)))
     assert "takes none" in cryoloom(*common, "--poses", hinge / "truth/particles.star", "-o", tmp_path / "no", code=2)
     assert "leaves none" in cryoloom(*common, "--pose-passes", 9, "-o", tmp_path / "none", code=2)
 

@@ -46,9 +46,11 @@ class AmortisedSettings(NeuralSettings):
     refinement: RefineSettings = RefineSettings()
 
 
-def amortised_parts(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> dict[str, nn.Module]:
-    """Field, encoder and pose heads; shifts are those of `poses` where the settings say that they are given."""
-    field = setup.field()
+def amortised_parts(
+    setup: Setup, settings: AmortisedSettings, poses: Pose | None, z_dim: int = 0
+) -> dict[str, nn.Module]:
+    """Field of z, encoder and pose heads; shifts are those of `poses` where the settings say that they are given."""
+    field = setup.field(z_dim)
     given = poses.best_shift.float() if poses is not None and settings.shifts == "given" else None
     encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, setup.beginning)
     limit = setup.shift_angst if settings.shifts == "predicted" else 0.0

@@ -61,6 +61,6 @@ def reconstruct(
     if poses is not None:
         raise InputError("hetem reads the poses itself and takes none: leave out --poses and --init, or take cryodrgn.")
     setup = Setup(particles, settings, run, team, progress)
-    parts = {"field": setup.field(settings.z_dim), **amortised_parts(setup, settings, None)}
+    parts = amortised_parts(setup, settings, None, settings.z_dim)
     parts["conformation"] = VAE(settings.encoder.features, settings.z_dim, setup.beginning)
     setup.fit(parts, schedule(settings, setup.images.box), None)
