@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cryoloom.evaluate.movies import MovieTruth, rank_correlation
+from cryoloom.evaluate.latents import conformation_correlation
+from cryoloom.evaluate.movies import MovieTruth
 from cryoloom.solve.decode import Decoder
 from cryoloom.solve.run import Run
 
@@ -55,7 +56,7 @@ def alone(filmed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rank(run: Path, filmed: Path) -> float:
     """How well the latents of a run order the frames by their true angle."""
     decoder = Decoder.of_run(run)
-    return rank_correlation(decoder.z, MovieTruth.of(decoder, filmed / "truth").coordinate)
+    return conformation_correlation(decoder.z.numpy(), MovieTruth.of(decoder, filmed / "truth").coordinate.numpy())
 
 
 def test_movies_are_learned_from_the_frames_read_alone(filmed: Path, alone: Path, tmp_path: Path):

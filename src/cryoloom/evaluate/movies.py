@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from cryoloom.data import read_particles, read_volume
@@ -95,11 +94,3 @@ def nearest_coordinate(volume: Tensor, maps: Tensor) -> float:
 def improvement(baseline: Tensor, resolution: Tensor) -> Tensor:
     """Improvement factors (N,), `(r_baseline − r) / r_baseline` (Ye et al. 2023, eq. 16)."""
     return (baseline - resolution) / baseline
-
-
-def rank_correlation(latent: Tensor, coordinate: Tensor) -> float:
-    """|Spearman's ρ| of the latent (N, Z), along its first principal component, with a coordinate (N,)."""
-    centred = latent - latent.mean(0)
-    along = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    ranks = np.corrcoef(rankdata(along.numpy()), rankdata(coordinate.numpy()))
-    return abs(float(ranks[0, 1]))

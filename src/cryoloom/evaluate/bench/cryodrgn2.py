@@ -1,6 +1,5 @@
 """Table 2 and Fig. 4 of cryoDRGN2: poses of synthetic sets found from nothing, and what a model reset brings back."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryoloom.evaluate.bench.curves import power_picture, share_below
 from cryoloom.evaluate.bench.measure import CommandError, Measured
 from cryoloom.evaluate.bench.pictures import map_rows
 from cryoloom.evaluate.bench.result import Picture
+from cryoloom.evaluate.bench.runs import evaluated_run
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.truth import match_particles
@@ -57,19 +57,14 @@ class Outcome:
 
 def outcome_of(book: Notebook, data: str, run: str, system: str, *options: object) -> Outcome:
     """Reconstruct DATA/particles.star with a system and compare it with DATA/truth; Skip where there is no system."""
-    bench = book.bench
-    device = "cpu" if book.sizes.device == "cpu" else "auto"
-    given = ("--system", system, "--device", device, *options)
     try:
-        measured = bench.cryoloom(run, "reconstruct", f"{data}/particles.star", "-o", run, *given)
+        found = evaluated_run(book, data, run, system, *options)
     except CommandError as error:
         if "there is no system" in str(error):
             raise Skip(f"there is no system {system} yet") from error
         raise
-    bench.cryoloom(f"{run}/evaluation.json", "evaluate", run, "--truth", f"{data}/truth")
-    found = json.loads((bench.folder / run / "evaluation.json").read_text())
-    ratio = found["resolution_over_oracle"]
-    return Outcome(measured, found["rotation_error_median"], found["rotation_error_mean"], ratio)
+    names = ("rotation_error_median", "rotation_error_mean", "resolution_over_oracle")
+    return Outcome(found.measured, *(found.number(name) for name in names))
 
 
 def long_axis_error(found: torch.Tensor, true: torch.Tensor) -> float:

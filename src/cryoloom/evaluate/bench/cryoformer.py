@@ -12,17 +12,16 @@ from cryoloom.data import read_particles, write_star
 from cryoloom.data.mrc import read_volume
 from cryoloom.evaluate.bench.density_speed import density_speeds
 from cryoloom.evaluate.bench.measure import CommandError
+from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.regions import agreements_of
 from cryoloom.evaluate.truth import match_particles
-from cryoloom.model.fields.build import build_field
-from cryoloom.model.fields.settings import FieldSettings, TransformerSettings
+from cryoloom.model.fields.settings import TransformerSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import matrix_from_rotvec
-from cryoloom.solve.run import Run
-from cryoloom.solve.warm import load_part
+from cryoloom.solve.trained import read_latents, trained_field
 
 # The receptor-binding domain of the open chain of 6VYB, and a chain whose domain is down.
 _HINGE = ("--hinge", "B:331-527", "--hinge-like", "A")
@@ -66,25 +65,16 @@ def conformation_resolutions(run: Path, truth: Path) -> list[float]:
 
     The run's poses must be those of the truth.
     """
-    settings = Run.open(run).config.settings
     columns = read_particles(run / "particles.star"), read_particles(truth / "particles.star")
     kind = torch.as_tensor(columns[1].column("conformation").astype(int))[match_particles(*columns)]
-    z = torch.stack([torch.as_tensor(c) for c in _latents(run)]).T.float()
-    box, pixel_size = columns[0].box, columns[0].pixel_size
-    own = {name: value for name, value in settings.items() if name in FieldSettings.model_fields}
-    field = build_field(FieldSettings(**own), box, torch.Generator().manual_seed(0), z.shape[1])
-    load_part(field, "field", run)
+    z, trained = read_latents(run).mean, trained_field(run)
+    field, pixel_size = trained.field, trained.pixel_size
     found = []
     for i, path in enumerate(sorted((truth / "conformations").glob("*.mrc"))):
         if (kind == i).any():
             volume, true = field.volume(z=z[kind == i].mean(0)), read_volume(path)[0]
             found.append(fsc(_upright(volume, true), true, pixel_size).resolution(0.5))
     return found
-
-
-def _latents(run: Path) -> list:
-    table = read_particles(run / "particles.star").table
-    return [table[name] for name in sorted((c for c in table if c.startswith("latent_")), key=lambda c: int(c[7:]))]
 
 
 def _upright(volume: Tensor, true: Tensor) -> Tensor:
@@ -111,8 +101,7 @@ def _reconstruct(book: Notebook, data: str, run: str, system: str, *options: obj
     """Reconstruct at known poses and return the mean resolution of the conformations, Å."""
     s = book.sizes
     given = ("--poses", f"{data}/truth/particles.star", "--train.passes", s.passes, *options)
-    device = ("--device", "cpu" if s.device == "cpu" else "auto")
-    book.bench.cryoloom(run, "reconstruct", f"{data}/particles.star", "-o", run, "--system", system, *device, *given)
+    reconstructed(book, f"{data}/particles.star", run, system, *given)
     folder = book.bench.folder
     return mean(conformation_resolutions(folder / run, folder / data / "truth"))
 

@@ -25,14 +25,18 @@ class Evaluated:
         return [float(line[name]) for line in self.metrics if name in line]
 
 
+def reconstructed(book: Notebook, particles: str, run: str, system: str, *options: object) -> Measured:
+    """Reconstruct particles with a system on the device of the scale."""
+    device = "cpu" if book.sizes.device == "cpu" else "auto"
+    given = ("--system", system, "--device", device, *options)
+    return book.bench.cryoloom(run, "reconstruct", particles, "-o", run, *given)
+
+
 def evaluated_run(book: Notebook, data: str, run: str, system: str, *options: object, truth: bool = False) -> Evaluated:
     """Reconstruct DATA/particles.star with a system and compare it with DATA/truth; `truth`: its poses are given."""
     bench = book.bench
-    device = "cpu" if book.sizes.device == "cpu" else "auto"
     particles = f"{data}/truth/particles.star" if truth else f"{data}/particles.star"
-    measured = bench.cryoloom(
-        run, "reconstruct", particles, "-o", run, "--system", system, "--device", device, *options
-    )
+    measured = reconstructed(book, particles, run, system, *options)
     bench.cryoloom(f"{run}/evaluation.json", "evaluate", run, "--truth", f"{data}/truth")
     folder = bench.folder / run
     lines = (folder / "metrics.jsonl").read_text().splitlines()

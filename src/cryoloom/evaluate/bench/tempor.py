@@ -8,8 +8,10 @@ from torch import Tensor
 from cryoloom.data.movies import movie_numbers
 from cryoloom.evaluate.bench.curves import frames_picture
 from cryoloom.evaluate.bench.result import Picture
+from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.movies import FrameScores, MovieTruth, improvement, rank_correlation, score_frames
+from cryoloom.evaluate.latents import conformation_correlation
+from cryoloom.evaluate.movies import FrameScores, MovieTruth, improvement, score_frames
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.solve.decode import Decoder
 
@@ -58,7 +60,7 @@ class Scored:
     @property
     def rank(self) -> float:
         """|Spearman's ρ| of the latent with the true angle."""
-        return rank_correlation(self.latent, self.scores.true)
+        return conformation_correlation(self.latent.numpy(), self.scores.true.numpy())
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,8 @@ class Film:
         band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"
         pace = f"--beta {s.beta:g} --settle-rounds 0 --train.batch-size {s.batch} {band}"
         more = s.tempor if system == "tempor" else ()
-        device = "cpu" if s.device == "cpu" else "auto"
-        given = ("--system", system, "--device", device, "--seed", 0, *poses, *size.split(), *pace.split(), *more)
-        self.book.bench.cryoloom(run, "reconstruct", f"{self.name}/data/particles.star", "-o", run, *given)
+        given = ("--seed", 0, *poses, *size.split(), *pace.split(), *more)
+        reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
         return self.score(run)
 
     def score(self, run: str, smooth: bool = False) -> Scored:
