@@ -20,6 +20,8 @@ from cryoloom.physics.fourier import FrequencyLattice
 _TEST_RADII = (0.1, 0.2, 0.3, 0.4)
 _DECIDED_AT = 4.0
 _BATCH = 256
+# Share of the variance in the background below which it is not noise.
+_CLEAN = 0.25
 
 
 def _radii(box: int) -> Tensor:
@@ -51,6 +53,22 @@ def normalise(images: Tensor, radius_px: float) -> Tensor:
     deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
     varies = deviation > 1e-5 * flat.abs().amax(1)
     return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
+
+
+def common_scale(particles: Particles, radius_px: float, n: int = 500) -> float | None:
+    """Standard deviation of all of up to `n` images, where hardly any of it lies in their background; else None.
+
+    Such images are without noise: what is outside the circle of `radius_px` is ringing, and says nothing of the scale.
+    """
+    index = torch.linspace(0, len(particles) - 1, min(n, len(particles))).long()
+    outside = (_radii(particles.box) > radius_px).flatten()
+    background, whole = [], []
+    for rows in index.split(_BATCH):
+        flat = particles.images(rows).flatten(1)
+        background.append(flat[:, outside].var(1))
+        whole.append(flat.var(1))
+    variance = float(torch.cat(whole).mean())
+    return variance**0.5 if float(torch.cat(background).mean()) < _CLEAN * variance else None
 
 
 def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:

@@ -12,6 +12,8 @@ from cryoloom.model.batch import Batch
 from cryoloom.model.weights import draw_weights
 from cryoloom.physics.fourier import FrequencyLattice
 
+_LEAST_SIDE = 3
+
 
 class EncoderSettings(BaseModel, extra="forbid"):
     """The network that reads images."""
@@ -68,11 +70,11 @@ def network_of(settings: EncoderSettings) -> nn.Module:
     plan = [(1, 2), (2, 2), (4, 2)] if s.network == "cnn" else [(1, 2), (2, 2), (4, 3), (4, 2), (4, 2)]
     side = s.box
     for i, (factor, count) in enumerate(plan):
-        if side < 2:
-            break
-        pool = nn.MaxPool2d(2) if i < 3 else nn.AvgPool2d(2)
+        # What lies where is what a pose is read from: of a small image less is pooled.
+        pooled = side >= 2 * _LEAST_SIDE
+        pool = (nn.MaxPool2d(2) if i < 3 else nn.AvgPool2d(2)) if pooled else nn.Identity()
         layers += convolutions(before, factor * s.width, count, s.network == "vgg", pool)
-        before, side = factor * s.width, side // 2
+        before, side = factor * s.width, side // 2 if pooled else side
     dense = [nn.Flatten(), nn.Linear(before * side**2, s.features), nn.ReLU()]
     return nn.Sequential(*layers, *dense, nn.Linear(s.features, s.features), nn.ReLU())
 

@@ -1,5 +1,6 @@
 """Fits in which a network reads the pose off each image: CryoPoseNet, cryoAI and pose-VAE differ in settings only."""
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from cryoloom.solve.em.refine import RefineSettings
 from cryoloom.solve.gradual import GradualSettings, at_known, together
 from cryoloom.solve.hybrid import refine_from
 from cryoloom.solve.setup import NeuralSettings, Setup
+from cryoloom.solve.stages import Stage
 
 # Views need telling apart for as long as the volume looks right from one side only; later the images decide alone.
 FADE = 0.7
@@ -35,6 +37,11 @@ class AmortisedSettings(NeuralSettings):
         ge=0,
         description="Weight of what the views of a batch lack to be spread evenly, fading over most of the passes; "
         "0 in the papers.",
+    )
+    rehearsal: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the papers.",
     )
     shifts: Literal["predicted", "given"] = Field(
         default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
@@ -60,13 +67,18 @@ def amortised_parts(
     return {"field": field, "encoder": encoder, "poses": heads}
 
 
+def rehearsed(settings: AmortisedSettings, stages: list[Stage]) -> list[Stage]:
+    """The stages, with the field's own projections read beside the images."""
+    return [replace(stage, rehearsal=settings.rehearsal) for stage in stages]
+
+
 def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> None:
     """Fit field and network together; at `poses`, where given with their rotations to keep, the field alone."""
     if poses is not None and settings.shifts == "predicted":
         setup.fit({"field": setup.field()}, at_known(settings.train, setup.images.box), poses)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
-    stages = together(settings.train, rates, setup.images.box, FADE)
+    stages = rehearsed(settings, together(settings.train, rates, setup.images.box, FADE))
     fitted = setup.fit(amortised_parts(setup, settings, poses), stages, poses)
     if settings.polish:
         setup.session.keep("fit", "parts", "optimisers")

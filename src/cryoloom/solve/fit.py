@@ -21,6 +21,7 @@ from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.latents import Latents, agreement, nearest, prior, read_latents, representatives, settled
 from cryoloom.solve.model import Model, best_of
+from cryoloom.solve.rehearsal import Rehearsed, rehearse
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
@@ -180,6 +181,10 @@ class Fit:
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
             price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
+        if stage.rehearsal:
+            z = None if made.latent is None else made.latent.z.detach()
+            drawn = Rehearsed.drawn(len(index), len(batch.lattice), g).select(mine, self.images.device)
+            price = price + stage.rehearsal * rehearse(self.model, batch, z, state.noise, drawn)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])

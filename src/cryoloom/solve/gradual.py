@@ -23,7 +23,11 @@ class GradualSettings(BaseModel, extra="forbid"):
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
     last_rate: float = Field(
-        default=1.0, gt=0, le=1, description="Learning rates of the last pass at known poses, as parts of the first's."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Learning rates of the last pass, as parts of the first's; with learnt poses they fall in the "
+        "second half.",
     )
     noise: Noise = Field(
         default="shells", description="Weight of the squares: by the noise of each shell, or white (the same for all)."
@@ -43,12 +47,12 @@ def together(settings: GradualSettings, rates: Mapping[str, float], box: int, fa
     that would shrink.
     """
     bands = _bands(settings, box)
-    train = ("field", *rates)
-    weights = [max(0.0, 1 - i / (fade * len(bands))) for i in range(len(bands))]
-    stages = [
-        _stage(settings, "train", 1, "model", train, band, rates=rates, penalty=weight)
-        for band, weight in zip(bands, weights, strict=True)
-    ]
+    train, stages = ("field", *rates), []
+    for i, band in enumerate(bands):
+        # Poses find their basin at full rates; what is left is the noise of the steps.
+        part = max(0.0, 2 * i / max(len(bands) - 1, 1) - 1)
+        stage = _stage(settings, "train", 1, "model", train, band, penalty=max(0.0, 1 - i / (fade * len(bands))))
+        stages.append(_slowed(stage, rates, settings.last_rate**part))
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
 
@@ -69,11 +73,13 @@ def at_known(
     betas = betas or [1.0] * len(bands)
     train, stages = ("field", *rates), []
     for i, (band, beta) in enumerate(zip(bands, betas, strict=True)):
-        fallen = settings.last_rate ** (i / max(len(bands) - 1, 1))
-        lowered = {name: rate * fallen for name, rate in rates.items()}
-        stage = _stage(settings, "train", 1, "stored", train, band, rates=lowered, beta=beta)
-        stages.append(replace(stage, lr=stage.lr * fallen))
+        stage = _stage(settings, "train", 1, "stored", train, band, beta=beta)
+        stages.append(_slowed(stage, rates, settings.last_rate ** (i / max(len(bands) - 1, 1))))
     return stages
+
+
+def _slowed(stage: Stage, rates: Mapping[str, float], part: float) -> Stage:
+    return replace(stage, lr=stage.lr * part, rates={name: rate * part for name, rate in rates.items()})
 
 
 def _bands(settings: GradualSettings, box: int) -> list[float]:

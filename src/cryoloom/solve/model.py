@@ -30,7 +30,10 @@ class ComputeSettings(BaseModel, extra="forbid"):
 
 
 class Prediction(NamedTuple):
-    """What the parts make of B particles: pose, K hypotheses each, latent or None, and how far they miss the images."""
+    """What the parts make of B particles: pose, K hypotheses each, latent or None, and how far they miss the images.
+
+    Of a prediction with gradients the misfit is that of the best hypothesis alone, and its number 0.
+    """
 
     pose: Pose
     latent: Latent | None
@@ -87,12 +90,15 @@ class Model:
         batch = Batch(index, spectrum, self.images.evidence_of(spectrum, index, noise.to(lattice.k), lattice))
         if not read or "encoder" not in self.parts:
             return batch
-        seen = batch
+        seen = spectrum
         if pose is not None and "poses" not in self.parts:
-            shift = pose.best_shift.to(self.images.device) / self.images.pixel_size
-            seen = Batch(index, batch.evidence.centred(shift), batch.evidence)
+            seen = batch.evidence.centred(pose.best_shift.to(self.images.device) / self.images.pixel_size)
+        return batch.read(self.features(Batch(index, seen, batch.evidence)))
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the encoder reads (B, V, F) off the spectra of a batch."""
         with self._autocast():
-            return batch.read(self.parts["encoder"](seen))
+            return self.parts["encoder"](batch)
 
     def predict(
         self, batch: Batch, pose: Pose | None, noise: Tensor | None, latent: Latent | None = None
@@ -103,9 +109,22 @@ class Model:
         if latent is None and self.conformation is not None and noise is not None:
             latent = self.conformation(batch, noise.to(device))
         rotation, shift = at.rotation.to(device), at.shift.to(device)
+        z = None if latent is None else latent.z
+        if rotation.shape[1] > 1 and torch.is_grad_enabled():
+            # Only the best hypothesis has a gradient: the others need no way back.
+            with torch.no_grad():
+                best = self._misfit(rotation, shift, z, batch).best
+            rotation, shift = (part[torch.arange(len(best)), best][:, None] for part in (rotation, shift))
+        return Prediction(at, latent, self._misfit(rotation, shift, z, batch))
+
+    def slices(self, rotation: Tensor, lattice: FrequencyLattice, z: Tensor | None) -> Tensor:
+        """Slices (B, K, P) of the field at rotations (B, K, 3, 3), for conformations z (B, Z)."""
         with self._autocast():
-            slices = self.field.slices(rotation, batch.lattice.k, None if latent is None else latent.z)
-        return Prediction(at, latent, least_misfit(slices, shift / self.images.pixel_size, batch.evidence))
+            return self.field.slices(rotation, lattice.k, z)
+
+    def _misfit(self, rotation: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
+        slices = self.slices(rotation, batch.lattice, z)
+        return least_misfit(slices, shift / self.images.pixel_size, batch.evidence)
 
     def latent(self, batch: Batch) -> Latent:
         """What the conformation model says of a batch, z at its mean."""

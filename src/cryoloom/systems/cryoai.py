@@ -21,7 +21,7 @@ class CryoAISettings(AmortisedSettings):
     """Settings of cryoai."""
 
     field: FieldName = Field(default="fouriernet", description="The volume: fouriernet, siren, mlp or voxels.")
-    encoder: EncoderSettings = EncoderSettings(network="vgg", low_pass=4, width=16)
+    encoder: EncoderSettings = EncoderSettings(network="mlp", width=64)
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
     symmetric_loss: bool = Field(
         default=True, description="Read each image turned by half a turn, too, and let the better of both count."
@@ -31,8 +31,19 @@ class CryoAISettings(AmortisedSettings):
         ge=0,
         description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
     )
+    rehearsal: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the paper.",
+    )
     train: GradualSettings = GradualSettings(
-        passes=36, first_band=64, last_band=64, learning_rate=1e-3, noise="white", prepare_passes=0
+        passes=30,
+        first_band=64,
+        last_band=64,
+        learning_rate=3e-4,
+        last_rate=0.1,
+        noise="white",
+        prepare_passes=0,
     )
 
 

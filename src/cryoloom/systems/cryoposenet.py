@@ -29,8 +29,19 @@ class CryoPoseNetSettings(AmortisedSettings):
         ge=0,
         description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
     )
+    rehearsal: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the paper.",
+    )
     train: GradualSettings = GradualSettings(
-        passes=36, first_band=64, last_band=64, learning_rate=0.02, noise="white", prepare_passes=0
+        passes=36,
+        first_band=64,
+        last_band=64,
+        learning_rate=0.02,
+        last_rate=0.1,
+        noise="white",
+        prepare_passes=0,
     )
 
 

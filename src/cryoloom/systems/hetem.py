@@ -9,7 +9,7 @@ from cryoloom.errors import InputError
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import EncoderSettings
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.amortised import AmortisedSettings, amortised_parts
+from cryoloom.solve.amortised import AmortisedSettings, amortised_parts, rehearsed
 from cryoloom.solve.gradual import GradualSettings, together
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
@@ -46,12 +46,15 @@ def schedule(settings: HetemSettings, box: int) -> list[Stage]:
             "make it smaller."
         )
     rates = {"encoder": s.encoder_rate, "poses": s.encoder_rate}
-    stages = [replace(stage, beta=s.beta) for stage in together(s.train, rates, box)]
+    stages = [replace(stage, beta=s.beta) for stage in rehearsed(s, together(s.train, rates, box))]
     alone = [replace(stage, name="poses first", z="none") for stage in stages[: s.pose_passes]]
-    rates["conformation"] = s.encoder_rate
-    learnt = stages[s.pose_passes : -1]
-    joint = [replace(stage, name="joint", train=("field", *rates), rates=rates) for stage in learnt]
+    joint = [_joint(stage) for stage in stages[s.pose_passes : -1]]
     return [*alone, *joint, stages[-1]]
+
+
+def _joint(stage: Stage) -> Stage:
+    rates = {**stage.rates, "conformation": stage.rates["encoder"]}
+    return replace(stage, name="joint", train=("field", *rates), rates=rates)
 
 
 def reconstruct(

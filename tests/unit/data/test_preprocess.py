@@ -7,7 +7,7 @@ import torch
 
 from cryoloom.data import Particles, read_particles, write_stack
 from cryoloom.data.checks import check_images, findings
-from cryoloom.data.preprocess import estimate_contrast_sign, normalise, radial_noise_spectrum, soft_circle
+from cryoloom.data.preprocess import common_scale, estimate_contrast_sign, normalise, radial_noise_spectrum, soft_circle
 from cryoloom.errors import InputError
 from cryoloom.physics.ctf import CTFParameters, ctf
 from cryoloom.physics.fourier import FrequencyLattice
@@ -26,6 +26,15 @@ def test_normalise_sets_the_background(images: torch.Tensor) -> None:
     assert normalise(torch.ones(1, 8, 8), 2).abs().max() == 0
     with pytest.raises(InputError, match="no background"):
         normalise(raw, 30)
+
+
+def test_images_without_noise_share_one_scale(tmp_path: Path) -> None:
+    """Their background is ringing, whose size follows the defocus and not the dose."""
+    clean = _simulated(tmp_path, 1, 0.0, True)
+    scale = common_scale(clean, 0.45 * BOX)
+    assert scale == pytest.approx(float(clean.images(torch.arange(N)).flatten(1).var(1).mean().sqrt()), rel=1e-4)
+    assert common_scale(_simulated(tmp_path, 1, 0.7, True), 0.45 * BOX) is None
+    assert common_scale(_simulated(tmp_path, 1, 30.0, True), 0.45 * BOX) is None
 
 
 def test_soft_circle() -> None:

@@ -15,6 +15,11 @@ class PoseModel(nn.Module, ABC):
     def forward(self, batch: Batch) -> Pose:
         """Poses (B, K, 3, 3) and shifts (B, K, 2) in Å of a batch."""
 
+    @property
+    def shift_limit(self) -> float:
+        """The largest shift in Å, in each direction, that the model can say; nothing unless a model says otherwise."""
+        return 0.0
+
     def penalty(self, batch: Batch, pose: Pose) -> Tensor:
         """What the objective adds for each particle (B,), in nats; nothing unless a model says otherwise."""
         return pose.shift.new_zeros(len(batch))

@@ -63,6 +63,11 @@ class PoseRegressor(PoseModel):
             shift = rotation.new_zeros(b, rotation.shape[1], 2)
         return Pose(rotation, shift)
 
+    @property
+    def shift_limit(self) -> float:
+        """The largest shift in Å, in each direction, that the head can say; 0 where shifts are given."""
+        return float(self.shift_angst)
+
     def penalty(self, batch: Batch, pose: Pose) -> Tensor:
         """spread · P · (‖⟨R⟩‖² + 3 ‖⟨d dᵀ⟩ − I/3‖²) for each particle, d = Rᵀ e_z: zero for views all around.
 
