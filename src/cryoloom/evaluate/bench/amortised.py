@@ -71,8 +71,8 @@ def fig2(book: Notebook) -> None:
     book.notes.append(
         f"Adenylate kinase 4AKE, chain A, box {s.box} at {s.pixel_size:g} Å, centred, no CTF; voxels and a "
         f"convolutional encoder of {s.width} channels, symmetric loss, spread views, rehearsal, {s.passes} passes in "
-        f"batches of 32, {s.seeds} seed(s). The paper: box 128, 10,000 steps, about 5 h on a V100. Convergence is compared by the "
-        "mean over all passes."
+        f"batches of 32, {s.seeds} seed(s). The paper: box 128, 10,000 steps, about 5 h on a V100. "
+        "Convergence is compared by the mean over all passes."
     )
 
 
