@@ -20,7 +20,7 @@ class CryoPoseNetSettings(AmortisedSettings):
     """Settings of cryoposenet."""
 
     field: FieldName = Field(default="voxels", description="The volume: voxels, mlp, siren or fouriernet.")
-    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    encoder_rate: float = Field(default=5e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
     symmetric_loss: bool = Field(
         default=True, description="Read each image turned by half a turn, too; not so in the paper, and often stuck."
     )
