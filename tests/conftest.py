@@ -41,6 +41,12 @@ def blobs() -> torch.Tensor:
     return blob_volume(32)
 
 
+@pytest.fixture
+def molecule() -> torch.Tensor:
+    """A volume (32, 32, 32) of so many blobs that it is far from its mirror image in every plane."""
+    return blob_volume(32, n=40)
+
+
 def blob_volume(box: int, n: int = 6, seed: int = 1) -> torch.Tensor:
     """A volume (D, D, D) of `n` Gaussian blobs of about a tenth of the box inside half its radius."""
     generator = torch.Generator().manual_seed(seed)

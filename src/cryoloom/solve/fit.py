@@ -330,6 +330,8 @@ class Fit:
         last = state.done + 1 == len(stage.passes)
         if stage.reset and last:
             self._write_map("after_reset")
+        if stage.map_name and last:
+            self._write_map(stage.map_name)
         number, done = (state.stage + 1, 0) if last else (state.stage, state.done + 1)
         state = replace(state, stage=number, done=done, at=0)
         self._save(metrics, state)

@@ -20,6 +20,10 @@ class GradualSettings(BaseModel, extra="forbid"):
     passes: int = Field(default=10, gt=0, description="Passes over all images in which poses and field learn together.")
     first_band: float = Field(default=8.0, gt=2, description="Band of the first pass, Fourier pixels.")
     last_band: float = Field(default=16.0, gt=2, description="Band of the last pass, Fourier pixels.")
+    images: int | None = Field(
+        default=None, gt=0, description="Images drawn anew for each pass in which all learns; all of them by default."
+    )
+    keep_maps: bool = Field(default=False, description="Write the map after each pass, volumes/pass_1.mrc and so on.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
     last_rate: float = Field(
@@ -51,7 +55,8 @@ def together(settings: GradualSettings, rates: Mapping[str, float], box: int, fa
     for i, band in enumerate(bands):
         # Poses find their basin at full rates; what is left is the noise of the steps.
         part = max(0.0, 2 * i / max(len(bands) - 1, 1) - 1)
-        stage = _stage(settings, "train", 1, "model", train, band, penalty=max(0.0, 1 - i / (fade * len(bands))))
+        penalty = max(0.0, 1 - i / (fade * len(bands)))
+        stage = _stage(settings, "train", 1, "model", train, band, penalty=penalty, **_pass(settings, i))
         stages.append(_slowed(stage, rates, settings.last_rate**part))
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
@@ -73,9 +78,13 @@ def at_known(
     betas = betas or [1.0] * len(bands)
     train, stages = ("field", *rates), []
     for i, (band, beta) in enumerate(zip(bands, betas, strict=True)):
-        stage = _stage(settings, "train", 1, "stored", train, band, beta=beta)
+        stage = _stage(settings, "train", 1, "stored", train, band, beta=beta, **_pass(settings, i))
         stages.append(_slowed(stage, rates, settings.last_rate ** (i / max(len(bands) - 1, 1))))
     return stages
+
+
+def _pass(settings: GradualSettings, number: int) -> dict[str, Any]:
+    return {"images": settings.images, "map_name": f"pass_{number + 1}" if settings.keep_maps else ""}
 
 
 def _slowed(stage: Stage, rates: Mapping[str, float], part: float) -> Stage:

@@ -12,7 +12,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.contrast import contrast_of
-from cryoloom.solve.em.alarms import map_alarms
+from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, view_alarms
 from cryoloom.solve.em.results import write_alarms
 from cryoloom.solve.latents import Latents
 from cryoloom.solve.run import Run
@@ -40,7 +40,8 @@ def write_fit(
     write_star(run.path / "particles.star", particles, pose=poses, columns=columns)
     if latents is not None:
         write_latents(run.path / "latents.npz", latents)
-    write_alarms(run, map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3)))
+    alarms = map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3))
+    write_alarms(run, alarms + mirror_alarms(volume * mask) + view_alarms(poses.best_rotation))
     run.record(stage="results", contrast=contrast)
     return contrast
 

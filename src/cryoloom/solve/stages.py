@@ -27,8 +27,9 @@ class Stage:
     conformations' KL; penalty: of what the part for poses holds against its own; rehearsal: of what
     it says of the field's own projections. z: which conformations the field sees, where there are any; representatives:
     at how many of them poses are searched and polished, each particle at the nearest one. reset: field and optimisers
-    begin anew, poses are kept. search: of the search, where poses are searched. polish_steps: Newton steps on what was
-    found or stored, where poses are searched or polished.
+    begin anew, poses are kept. map_name: of the map written at the end, if any. search: of
+    the search, where poses are searched. polish_steps: Newton steps on what was found or stored, where poses are
+    searched or polished.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     rates: Mapping[str, float] = field(default_factory=dict)
     images: int | None = None
     reset: bool = False
+    map_name: str = ""
     search: SearchSettings | None = None
     polish_steps: int = 0
     noise: Noise = "shells"

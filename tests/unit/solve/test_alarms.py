@@ -5,7 +5,7 @@ import torch
 
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import matrix_from_rotvec, random_rotations
-from cryoloom.solve.em.alarms import map_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, pose_alarms, resolution_alarms
 from cryoloom.solve.em.refine import ParticlePoses
 
 
@@ -42,6 +42,13 @@ def test_a_negative_molecule(blobs):
 def test_a_hollow_shell():
     shell = torch.exp(-(((radii3(32) - 12) / 1.5) ** 2))
     assert "hollow-shell" in names(map_alarms(shell, 14))
+
+
+def test_a_false_mirror_plane(molecule):
+    assert mirror_alarms(molecule) == []
+    # The box's first plane has no partner.
+    reflected = molecule.flip(2).roll(1, 2)
+    assert names(mirror_alarms(molecule + reflected)) == ["mirror-plane"]
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.6, "warning"), (0.97, "error")])

@@ -81,6 +81,20 @@ def find_copies(volume: Tensor, band: float) -> Copies:
     return Copies(found.cpu(), fine.centre.cpu(), fine(found).cpu())
 
 
+def mirror_correlation(volume: Tensor, band: float) -> float:
+    """Largest correlation of a masked map (D, D, D), known to `band` px, with its reflection in any plane, over shells.
+
+    The reflection in the plane of normal n through the centre is V(−R x), R the half turn about n, and its transform
+    conj V̂(R k). A molecule's own is small; one that a network has learnt from one side only is its own mirror image.
+    """
+    correlate = _SelfCorrelation(volume, min(BAND, band), mirrored=True)
+    grid = RotationGrid(3)
+    normal = grid.rotations(torch.arange(0, len(grid), grid.n_inplane))[:, 2].to(volume.device)
+    normal = normal[normal[:, 2] >= 0]
+    half_turns = 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=volume.device)
+    return float(correlate(half_turns).max())
+
+
 def _centre(volume: Tensor, band: float) -> Tensor:
     """Centre of mass (3,) = (x, y, z) of the squared map up to `band`, from the box centre: it knows no sign."""
     weight = low_pass(volume, band).square()
@@ -90,9 +104,13 @@ def _centre(volume: Tensor, band: float) -> Tensor:
 
 
 class _SelfCorrelation:
-    """Correlation of a map with itself turned by g, mean over shells: slices at R against slices at R g for some R."""
+    """Correlation of a map with itself turned by g, mean over shells: slices at R against slices at R g for some R.
 
-    def __init__(self, volume: Tensor, band: float):
+    mirrored: with the turned map inverted through the centre, whose transform is the conjugate.
+    """
+
+    def __init__(self, volume: Tensor, band: float, mirrored: bool = False):
+        self.mirrored = mirrored
         self.projector = FourierSlice.of_volume(volume, 2, band + 1)
         whole = FrequencyLattice.of_box(volume.shape[-1], volume.device)
         self.lattice, self.centre = whole.prefix(band), _centre(volume, band)
@@ -121,6 +139,7 @@ class _SelfCorrelation:
         for part in rotation.split(size):
             turned = self._slices((self.views[None] @ part[:, None]).flatten(0, 1)) * self.weight
             turned = turned.view(len(part), VIEWS, -1)
+            turned = turned.conj() if self.mirrored else turned
             cross = (self.plain.conj() * turned).real.sum((1, 2))
             norm = (self.plain.abs().square().sum() * turned.abs().square().sum((1, 2))).sqrt()
             found.append(cross / norm)
