@@ -37,7 +37,7 @@ def evaluate_run(run: Path | str, truth: Path | str) -> dict[str, Any]:
     particles = read_particles(existing(run / "particles.star", "run's particles (is the run finished?)"))
     true_particles = read_particles(existing(truth / "particles.star", "STAR file with the true poses"))
     volume, pixel_size = read_volume(existing(run / "volumes" / "volume.mrc", "run's map (is the run finished?)"))
-    true_volume = _true_map(truth, volume.shape[-1], pixel_size)
+    true_volume = true_map(truth, volume.shape[-1], pixel_size)
 
     rows = match_particles(particles, true_particles)
     true_poses = true_particles.poses(rows)
@@ -101,7 +101,7 @@ def run_symmetry(run: Path) -> str:
     return str(name or "C1")
 
 
-def _true_map(truth: Path, box: int, pixel_size: float) -> Tensor:
+def true_map(truth: Path, box: int, pixel_size: float) -> Tensor:
     """The true map, or the mean of the true conformations, sampled like the run's map."""
     single = truth / "volume.mrc"
     paths = [single] if single.is_file() else sorted((truth / "conformations").glob("*.mrc"))
