@@ -1,4 +1,4 @@
-"""CryoAI: Table 1 and other ways to a pose beside it, Fig. 3 (time by the number of images) and Fig. 5 (symmetric loss, fields)."""
+"""CryoAI: Table 1 and other ways to a pose; Fig. 3, time by the number of images; Fig. 5, symmetric loss and fields."""
 
 import json
 from dataclasses import dataclass
