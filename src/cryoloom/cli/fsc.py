@@ -2,19 +2,31 @@
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
+from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.fsc import FSCCurve
 from cryoloom.evaluate.fsc import fsc as shell_correlation
+from cryoloom.physics.so3 import angular_distance
 
 
-def fsc(a: Path, b: Path, *, mask: Path | None = None, threshold: float = 0.143, output: Path | None = None) -> None:
+def fsc(
+    a: Path,
+    b: Path,
+    *,
+    mask: Path | None = None,
+    align: bool = False,
+    threshold: float = 0.143,
+    output: Path | None = None,
+) -> None:
     """Print the resolution in Å at which the Fourier shell correlation of two maps falls below a threshold.
 
-    The maps must lie on each other: nothing is aligned. Use 0.143 between half maps, 0.5 against a known structure.
+    The maps must lie on each other; where they come from two searches, --align turns the second onto the first. Use
+    0.143 between half maps, 0.5 against a known structure.
 
     Parameters
     ----------
@@ -24,6 +36,8 @@ def fsc(a: Path, b: Path, *, mask: Path | None = None, threshold: float = 0.143,
         Second map, with the same box and pixel size.
     mask
         A map that both are multiplied by; let its edge be soft, a sharp one correlates with itself.
+    align
+        Turn, move and, if need be, mirror the second map onto the first before; they must be from separate particles.
     threshold
         The correlation at which the resolution is read.
     output
@@ -31,8 +45,14 @@ def fsc(a: Path, b: Path, *, mask: Path | None = None, threshold: float = 0.143,
     """
     first, pixel_size = read_volume(a)
     volumes = {path: _read_like(path, a, first.shape[-1], pixel_size) for path in (b, mask) if path is not None}
-    curve = shell_correlation(first, volumes[b], pixel_size, volumes[mask] if mask is not None else None)
     console = Console()
+    if align:
+        placed = align_volume(volumes[b], first)
+        volumes[b] = placed.volume
+        turn = float(angular_distance(placed.rotation, torch.eye(3)))
+        mirrored = ", mirrored" if placed.hand_flipped else ""
+        console.print(f"aligned: {b} turned by {turn:.1f}°{mirrored}", highlight=False, soft_wrap=True)
+    curve = shell_correlation(first, volumes[b], pixel_size, volumes[mask] if mask is not None else None)
     console.print(f"resolution {curve.resolution(threshold):.2f} Å at FSC {threshold:g}", highlight=False)
     console.print(_table(curve))
     if output is not None:

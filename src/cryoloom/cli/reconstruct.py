@@ -41,6 +41,7 @@ def reconstruct(
     pixel_size: float | None = None,
     box: int | None = None,
     limit: AtLeastOne | None = None,
+    half_set: Literal[1, 2] | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: AtLeastOne = 1,
@@ -86,6 +87,9 @@ def reconstruct(
         Working box in pixels: images are Fourier-cropped to it. Even.
     limit
         Use at most this many particles, from the front.
+    half_set
+        Use this half of the particles only, as the file splits them or at random, but always alike: two runs that
+        share no particle, for `cryoloom fsc --align`.
     seed
         Seed of all random draws.
     device
@@ -115,6 +119,7 @@ def reconstruct(
         pixel_size=pixel_size,
         box=box,
         limit=limit,
+        half_set=half_set,
         seed=seed,
         device=device,
         devices=devices,
@@ -158,6 +163,7 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
         poses=poses,
         ind=config.ind,
         limit=config.limit,
+        half_set=config.half_set,
         box=config.box,
         pixel_size=config.pixel_size,
         require_images=True,

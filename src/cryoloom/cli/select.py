@@ -78,6 +78,7 @@ def select(
             ctf=config.ctf,
             ind=config.ind,
             limit=config.limit,
+            half_set=config.half_set,
             pixel_size=config.pixel_size,
         )
         _check_same(source, particles, run)

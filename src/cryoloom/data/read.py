@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ def read_particles(
     poses: str | Path | None = None,
     ind: str | Path | None = None,
     limit: int | None = None,
+    half_set: Literal[1, 2] | None = None,
     box: int | None = None,
     pixel_size: float | None = None,
     require_images: bool = False,
@@ -37,7 +38,8 @@ def read_particles(
 
     datadir: folder of the stacks. ctf, poses: files that give or replace CTF and poses, cryoDRGN .pkl or any particle
     file with the same rows; for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to
-    keep. limit: at most this many, from the front. box: working box, even. pixel_size: Å, overrides the file.
+    keep. limit: at most this many, from the front. half_set: that half of them, the file's own or a fixed random one.
+    box: working box, even. pixel_size: Å, overrides the file.
     require_images: stacks must exist. Raises InputError for whatever cannot be used as it is.
     """
     source = existing(path, "particle file")
@@ -54,6 +56,8 @@ def read_particles(
         particles = particles.subset(read_index_pickle(ind, len(particles)))
     if limit is not None and limit < len(particles):
         particles = particles.subset(slice(0, max(limit, 1)))
+    if half_set is not None:
+        particles = particles.subset(particles.half_sets(seed=0)[half_set - 1].numpy())
     if box is not None:
         return particles.with_box(box)
     if particles.box % 2:

@@ -41,6 +41,7 @@ class RunConfig(BaseModel, extra="forbid"):
     pixel_size: float | None = None
     box: int | None = None
     limit: int | None = None
+    half_set: Literal[1, 2] | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1

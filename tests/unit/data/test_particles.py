@@ -51,6 +51,13 @@ def test_subsets_are_views_that_remember_their_rows(star: Path) -> None:
     assert read_particles(star, limit=3).column("source_row").tolist() == [0, 1, 2]
 
 
+def test_half_sets_share_nothing_and_are_always_the_same(star: Path) -> None:
+    first, second = (read_particles(star, half_set=half).column("source_row").tolist() for half in (1, 2))
+    assert sorted(first + second) == list(range(12))
+    assert first == read_particles(star, half_set=1).column("source_row").tolist()
+    assert len(first) == len(second)
+
+
 def test_poses_replace_and_vanish(star: Path) -> None:
     particles = read_particles(star)
     rotation = random_rotations(12, torch.Generator().manual_seed(0))
