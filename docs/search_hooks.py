@@ -1,4 +1,4 @@
-"""Fills the page on pose search: what the code says of its cost, and what benchmarks measured."""
+"""Fills pages on poses: what the code says of a search's cost, and what benchmarks measured."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for every page."""
     fillers = {"rank": _rank, "levels": _levels, "base": _base}
     markdown = re.sub(r"^<!-- engine (\w+) -->$", lambda m: fillers[m[1]](), markdown, flags=re.M)
-    return re.sub(r"^<!-- measured ([\w-]+) -->$", lambda m: _measured(m[1]), markdown, flags=re.M)
+    return re.sub(r"^<!-- measured ([\w-]+)(?: (\w+))? -->$", lambda m: _measured(*m.groups()), markdown, flags=re.M)
 
 
 def _search() -> PoseSearch:
@@ -122,15 +122,17 @@ def _words(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="currentColor" stroke="none">{text}</text>'
 
 
-def _measured(table: str) -> str:
+def _measured(table: str, part: str | None) -> str:
+    """Rows and pictures of a table, or of one part of it."""
     path = result_path(ROOT / "benchmarks/results", table, "mini")
-    if not path.is_file():
+    parts = read_result(path).parts if path.is_file() else ()
+    parts = [found for found in parts if found.rows and part in (None, found.name)]
+    if not parts:
         return f"Not measured yet: `cryoloom bench {table}` does."
-    result = read_result(path)
     pictures = [
         f"![{picture.caption}](images/{picture.file})\n\n*{picture.caption}*"
-        for part in result.parts
-        for picture in part.pictures
+        for found in parts
+        for picture in found.pictures
         if (ROOT / "docs/images" / picture.file).is_file()
     ]
-    return "\n\n".join(["\n".join(table_of_rows(result.rows)), *pictures])
+    return "\n\n".join(["\n".join(table_of_rows([row for found in parts for row in found.rows])), *pictures])
