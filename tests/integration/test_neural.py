@@ -150,6 +150,9 @@ def test_a_trained_network_predicts_and_loom_refines(phantom_set: Path, finished
     more = ("--refinement.iterations", 2)
     cryoloom("reconstruct", particles, "--system", "cryoai", *quick, *more, "-o", run)
     assert (run / "volumes" / "half_1.mrc").exists()
+    alone = poses_of(run / "network").rotation
+    assert not torch.allclose(alone, poses_of(run).rotation, atol=1e-3)
+    assert not torch.equal(volume_of(run / "network"), volume_of(run))
     assert float(particles_of(run).column("rotation_sigma_deg").min()) > 0
     said = cryoloom("predict", run, particles, "-o", tmp_path / "posed.star")
     assert "a second" in said

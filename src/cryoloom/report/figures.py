@@ -180,9 +180,11 @@ def surface_level(volume: NDArray) -> float:
 def isosurface(volume: NDArray, level: float, pixel_size: float, triangles: int = 30_000) -> tuple[NDArray, NDArray]:
     """Vertices (V, 3), (x, y, z) in Å about the box centre, and triangles (T, 3), at most about `triangles` of them."""
     coarse, scale = np.asarray(volume, dtype=np.float32), 1.0
-    while True:
+    vertices, faces = np.zeros((0, 3)), np.zeros((0, 3))
+    # A map of noise may have no surface at the level, or lose it as it is blurred.
+    while float(coarse.min()) < level < float(coarse.max()):
         vertices, faces = marching_cubes(np.pad(coarse, 1, constant_values=float(coarse.min())), level)[:2]
-        vertices, faces = np.asarray(vertices), np.asarray(faces)
+        vertices, faces = (np.asarray(vertices) - 0.5) * scale, np.asarray(faces)
         if len(faces) <= triangles or coarse.shape[0] <= 16:
             break
         # Triangles go with the square of the sampling; a blur first, or thin parts would vanish.
@@ -190,7 +192,7 @@ def isosurface(volume: NDArray, level: float, pixel_size: float, triangles: int 
         blurred = gaussian_filter(coarse, 0.3 / step)
         coarse = np.asarray(zoom(blurred, step, order=1, grid_mode=True, mode="grid-constant"), dtype=np.float32)
         scale = volume.shape[0] / coarse.shape[0]
-    centred = ((vertices - 1 + 0.5) * scale - 0.5 - volume.shape[0] // 2) * pixel_size
+    centred = (vertices - 0.5 - volume.shape[0] // 2) * pixel_size
     return centred[:, ::-1].astype(np.float32), faces.astype(np.int32)
 
 

@@ -1,5 +1,8 @@
 """loom's refinement from the poses that a network has read: an encoder's speed with a search's accuracy."""
 
+import shutil
+
+from cryoloom.data import write_star
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.finish import write_refined
 from cryoloom.solve.em.known import start_from_poses
@@ -11,9 +14,12 @@ from cryoloom.solve.setup import Setup
 def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
     """Refine from `poses` with half-sets, search once more everywhere at the end, and write what comes out.
 
-    The last search gives every particle its posterior, and a way out of a pose that the network had misread.
+    The last search gives every particle its posterior, and a way out of a pose that the network had misread. What the
+    network alone had found is kept in the run's folder network/.
     """
     session, scope, images = setup.session, setup.scope, setup.images
+    if session.team.leads:
+        _keep_network(setup, poses)
     settings = settings.model_copy(update={"global_iterations": 0})
     halves = setup.particles.half_sets(session.run.config.seed)
     refinement = Refinement(images, settings, scope.group, halves, scope.shift_px, scope.radius_px, session.team)
@@ -22,3 +28,11 @@ def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
         state = start_from_poses(refinement, poses)
     state = run_refinement(refinement, state, session, search=True)
     write_refined(setup.particles, refinement, state, setup.settings.contrast, session)
+
+
+def _keep_network(setup: Setup, poses: Pose) -> None:
+    """Copy the network's map and poses to where the refinement does not write; `evaluate` takes that for a run."""
+    run = setup.session.run.path
+    (run / "network/volumes").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "volumes/volume.mrc", run / "network/volumes/volume.mrc")
+    write_star(run / "network/particles.star", setup.particles, pose=poses)

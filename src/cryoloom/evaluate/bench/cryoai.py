@@ -1,7 +1,8 @@
 """CryoAI: Table 1 and other ways to a pose; Fig. 3, time by the number of images; Fig. 5, symmetric loss and fields."""
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from itertools import count
 from statistics import mean, median
 from typing import Any
@@ -54,16 +55,19 @@ _RIBOSOME = Molecule("80S", "maps/80S_4ug0_potential_80_4A.mrc", "", 80, 4.0, "1
 
 @dataclass(frozen=True)
 class Sizes:
-    """Particles, passes, working box and units of the FourierNet; images of fig. 3; passes and seeds of fig. 5.
+    """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one.
     """
 
     particles: int = 5000
     passes: int = 30
+    ideal_passes: int = 60
     box: int = 24
     width: int = 64
     many: int = 100_000
+    read: int = 10_000
+    read_box: int = 64
     symmetric_passes: int = 15
     seeds: int = 3
     field_particles: int = 2000
@@ -75,8 +79,7 @@ class Sizes:
 def ideal(book: Notebook) -> None:
     """Images without noise: resolution, rotations and shifts."""
     for molecule in (_ADK, _RIBOSOME):
-        data = _simulate(book, molecule, "ideal", "inf")
-        found = _run(book, molecule, data, f"{molecule.name}-ideal-cryoai")
+        found, _ = _network_and_polished(book, molecule, "ideal")
         what = f"{molecule.name}, ideal"
         book.row(f"{what}: resolution to the truth, FSC 0.5", _px(found), "px", must=2.3, aim=2.13)
         book.row(f"{what}: median {_ERROR}", found.number("rotation_error_median"), must=0.002, aim=0.0004)
@@ -89,51 +92,43 @@ def noisy(book: Notebook) -> None:
     """Images at −10 dB: the network alone, polished, and loom."""
     folder = book.bench.folder
     for molecule in (_ADK, _RIBOSOME):
-        data, name = _simulate(book, molecule, "noisy", "0.1"), f"{molecule.name}-noisy"
-        runs = {
-            "loom": evaluated_run(book, data, f"{name}-loom", "loom", *_limits(book, molecule)),
-            "cryoai": _run(book, molecule, data, f"{name}-cryoai"),
-            "cryoai --polish": _run(book, molecule, data, f"{name}-cryoai--polish", "--polish"),
-        }
-        for system, run in runs.items():
+        data, name = _data(book, molecule, "noisy"), f"{molecule.name}-noisy"
+        network, polished = _network_and_polished(book, molecule, "noisy")
+        loom = evaluated_run(book, data, f"{name}-loom", "loom", *_limits(book, molecule))
+        for system, run in {"loom": loom, "cryoai": network, "cryoai --polish": polished}.items():
             what = f"{molecule.name}, −10 dB, {system}"
             book.row(f"{what}: resolution to the truth, FSC 0.5", _px(run), "px")
             book.row(f"{what}: median {_ERROR}", run.number("rotation_error_median"))
             book.row(f"{what}: shift error, mean square", _shift_error(book, molecule, run), "px²")
             book.row(f"{what}: whole run, wall", run.measured.seconds, "s")
-        _beside_loom(book, molecule, runs)
-        picture, maps = f"cryoai_{molecule.name.lower()}_noisy.png", {}
-        for system in runs:
-            maps[system] = folder / f"{name}-{system.replace(' ', '')}/volumes/aligned_to_truth.mrc"
+        what = f"{molecule.name}, −10 dB, cryoai"
+        book.row(f"{what}: resolution over loom's", _px(network) / _px(loom), "×", must=1.25, aim=1.1)
+        book.row(f"{what} --polish: resolution over loom's", _px(polished) / _px(loom), "×", must=1.05, aim=1.0)
+        error = polished.number("rotation_error_median") / loom.number("rotation_error_median")
+        book.row(f"{what} --polish: median error over loom's", error, "×", must=1.05, aim=1.0)
+        runs = {"loom": f"{name}-loom", "cryoai": f"{name}-cryoai/network", "cryoai --polish": f"{name}-cryoai"}
+        maps = {system: folder / run / "volumes/aligned_to_truth.mrc" for system, run in runs.items()}
         maps["truth"] = folder / f"{name}-truth.mrc"
         found, pixel_size = read_volume(maps["loom"])
         write_volume(maps["truth"], true_map(folder / data / "truth", found.shape[-1], pixel_size), pixel_size)
+        picture = f"cryoai_{molecule.name.lower()}_noisy.png"
         map_rows(book.images / picture, maps)
         book.pictures.append(Picture(picture, f"{molecule.name} at −10 dB as each system finds it; below, the truth."))
     book.notes.append(_about(book))
 
 
-def _beside_loom(book: Notebook, molecule: Molecule, runs: dict[str, Evaluated]) -> None:
-    what, loom = f"{molecule.name}, −10 dB", runs["loom"]
-    alone, polished = (_px(runs[system]) / _px(loom) for system in ("cryoai", "cryoai --polish"))
-    book.row(f"{what}, cryoai: resolution over loom's", alone, "×", must=1.25, aim=1.1)
-    book.row(f"{what}, cryoai --polish: resolution over loom's", polished, "×", must=1.05, aim=1.0)
-    error = runs["cryoai --polish"].number("rotation_error_median") / loom.number("rotation_error_median")
-    book.row(f"{what}, cryoai --polish: median error over loom's", error, "×", must=1.05, aim=1.0)
-
-
 def inference(book: Notebook) -> None:
     """The ways to a pose side by side: known, regressed, searched by a network's volume, EM, and hybrid."""
-    for molecule, kind, snr in ((_ADK, "ideal", "inf"), (_ADK, "noisy", "0.1"), (_RIBOSOME, "noisy", "0.1")):
-        data, name = _simulate(book, molecule, kind, snr), f"{molecule.name}-{kind}"
-        limits = _limits(book, molecule)
+    for molecule, kind in ((_ADK, "ideal"), (_ADK, "noisy"), (_RIBOSOME, "noisy")):
+        data, name, limits = _data(book, molecule, kind), f"{molecule.name}-{kind}", _limits(book, molecule)
         known = evaluated_run(book, data, f"{name}-known", "loom", *limits, "--poses", "known", truth=True)
+        network, polished = _network_and_polished(book, molecule, kind)
         runs = {
             "known (loom --poses known)": known,
-            "regressed (cryoai)": _run(book, molecule, data, f"{name}-cryoai"),
+            "regressed (cryoai)": network,
             "searched (cryodrgn2)": evaluated_run(book, data, f"{name}-cryodrgn2", "cryodrgn2", *limits),
             "EM (loom)": evaluated_run(book, data, f"{name}-loom", "loom", *limits),
-            "hybrid (cryoai --polish)": _run(book, molecule, data, f"{name}-cryoai--polish", "--polish"),
+            "hybrid (cryoai --polish)": polished,
         }
         for way, run in runs.items():
             what = f"{molecule.name}, {_KINDS[kind]}, {way}"
@@ -142,6 +137,27 @@ def inference(book: Notebook) -> None:
             book.row(f"{what}: whole run, wall", run.measured.seconds, "s")
             book.row(f"{what}: most memory", run.measured.memory_gb, "GB")
     book.notes.append(_about(book))
+
+
+def reading(book: Notebook) -> None:
+    """Images a second that trained encoders read, of particles that they never saw."""
+    s, bench = book.sizes, book.bench
+    seen, new = (_simulate(book, _ADK, name, "0.1", n, s.read_box) for name, n in (("seen", 200), ("new", s.read)))
+    for system, network in (("cryoai", "mlp"), ("cryoposenet", "cnn")):
+        short = f"--system {system} --field voxels --train.learning-rate 0.02 --train.passes 1 --device {s.device}"
+        bench.cryoloom(
+            f"{system}-short", "reconstruct", f"{seen}/particles.star", *short.split(), "-o", f"{system}-short"
+        )
+        out = f"{system}-posed.star"
+        bench.cryoloom(out, "predict", f"{system}-short", f"{new}/particles.star", "--device", s.device, "-o", out)
+        said = re.search(r"([\d,]+) a second", bench.log(out).read_text())
+        assert said, f"predict prints its rate into {bench.log(out)}"
+        rate = float(said[1].replace(",", ""))
+        what = f"{system} ({network}), box {s.read_box}: images read a second"
+        book.row(what, rate, "1/s", must=500, aim=2000, better="higher")
+    book.notes.append(
+        f"`cryoloom predict` on {s.read:,} images on disk; encoders as by default, both views of each image."
+    )
 
 
 def fig3(book: Notebook) -> None:
@@ -228,6 +244,22 @@ def _simulate(
     return out
 
 
+def _data(book: Notebook, molecule: Molecule, kind: str) -> str:
+    return _simulate(book, molecule, kind, {"ideal": "inf", "noisy": "0.1"}[kind])
+
+
+def _network_and_polished(book: Notebook, molecule: Molecule, kind: str) -> tuple[Evaluated, Evaluated]:
+    """What cryoai's network alone had found, with the time until then, and what its polished poses gave."""
+    data, run, folder = _data(book, molecule, kind), f"{molecule.name}-{kind}-cryoai", book.bench.folder
+    passes = {"ideal": book.sizes.ideal_passes, "noisy": book.sizes.passes}[kind]
+    polished = _run(book, molecule, data, run, "--polish", train_passes=passes)
+    found = f"{run}/network/evaluation.json"
+    book.bench.cryoloom(found, "evaluate", f"{run}/network", "--truth", f"{data}/truth")
+    seconds = next(line["seconds"] for line in polished.metrics if line["stage"] == "results")
+    evaluation = json.loads((folder / found).read_text())
+    return replace(polished, measured=replace(polished.measured, seconds=seconds), evaluation=evaluation), polished
+
+
 def _limits(book: Notebook, molecule: Molecule, seed: int = 0) -> tuple[object, ...]:
     shift = 1.5 * _SHIFT * molecule.box * molecule.pixel_size
     return ("--box", book.sizes.box, "--max-shift-angst", f"{shift:.3g}", "--seed", seed)
@@ -276,20 +308,21 @@ def _about(book: Notebook) -> str:
         f"{s.particles:,} images of {_ADK.box} pixels of {_ADK.pixel_size:g} Å (AdK 4AKE, chain A; defocus 0.4 to 1.2 "
         f"µm) or {_RIBOSOME.box} of {_RIBOSOME.pixel_size:g} Å (80S; 1 to 2 µm), off centre by up to "
         f"{100 * _SHIFT:.1f} % of the box, cropped in Fourier space to {s.box}; pixels are those of that box. "
-        f"FourierNet of {s.width} units, dense encoder, {s.passes} passes, seed 0."
+        f"FourierNet of {s.width} units, dense encoder; {s.ideal_passes} passes without noise, else {s.passes}, seed 0; "
+        "the polished run is the network's, refined."
     )
 
 
 _SCALES: dict[str, Any] = {
     "mini": Sizes(),
-    "paper": Sizes(50_000, 30, 128, 256, many=5_000_000, field_particles=50_000, device="cuda"),
-    "quick": Sizes(200, 1, 24, 16, many=300, symmetric_passes=1, seeds=1, field_particles=100, field_passes=1),
+    "paper": Sizes(50_000, 30, 60, 128, 256, many=5_000_000, field_particles=50_000, device="cuda"),
+    "quick": Sizes(200, 1, 1, 24, 16, 300, 300, symmetric_passes=1, seeds=1, field_particles=100, field_passes=1),
 }
 TABLE1 = Table(
     name="cryoai-table1",
     title="CryoAI, Table 1: resolution, rotations and shifts",
     about="A network reads poses off images of two molecules, without noise and at −10 dB.",
-    parts={"ideal": ideal, "noisy": noisy, "inference": inference},
+    parts={"ideal": ideal, "noisy": noisy, "inference": inference, "reading": reading},
     scales=_SCALES,
 )
 FIG3 = Table(
