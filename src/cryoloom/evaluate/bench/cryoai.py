@@ -308,8 +308,8 @@ def _about(book: Notebook) -> str:
         f"{s.particles:,} images of {_ADK.box} pixels of {_ADK.pixel_size:g} Å (AdK 4AKE, chain A; defocus 0.4 to 1.2 "
         f"µm) or {_RIBOSOME.box} of {_RIBOSOME.pixel_size:g} Å (80S; 1 to 2 µm), off centre by up to "
         f"{100 * _SHIFT:.1f} % of the box, cropped in Fourier space to {s.box}; pixels are those of that box. "
-        f"FourierNet of {s.width} units, dense encoder; {s.ideal_passes} passes without noise, else {s.passes}, seed 0; "
-        "the polished run is the network's, refined."
+        f"FourierNet of {s.width} units, dense encoder; {s.ideal_passes} passes without noise, else {s.passes}; "
+        "seed 0. The polished run is the network's, refined."
     )
 
 
