@@ -7,6 +7,8 @@ published poses with −0.2. So images by RELION's habit, which is cryoSPARC's a
 by −1 before C applies. `estimate_contrast_sign` returns that factor.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ _DECIDED_AT = 4.0
 _BATCH = 256
 # Share of the variance in the background below which it is not noise.
 _CLEAN = 0.25
+# Images of which too few are there to tell chance from scatter.
+_FEW = 20
 
 
 def _radii(box: int) -> Tensor:
@@ -29,13 +33,40 @@ def _radii(box: int) -> Tensor:
     return torch.hypot(axis[:, None], axis[None, :])
 
 
-def normalise(images: Tensor, radius_px: float) -> Tensor:
-    """Images (B, D, D) with the plane through their background taken off, and scaled to its standard deviation.
+@dataclass(frozen=True)
+class Scale:
+    """How images are brought to one scale: deviation typical^(1 − trust) · own^trust, own being that of the background.
 
-    The background is outside the circle of `radius_px`. Where it is constant (noise-free images) the standard deviation
-    of the whole image is used, and where that is zero too the image is left at zero. Raises InputError if hardly any
-    pixel is outside.
+    A small box has so few pixels of background that their deviation scatters by chance, and what differs most between
+    images would be their scale. `trust` is the part of that scatter which is the images' own; 0: one number for all.
+    clean: images without noise, of which the background says nothing at all.
     """
+
+    typical: float
+    trust: float
+    clean: bool = False
+
+
+def normalise(images: Tensor, radius_px: float, scale: Scale | None = None) -> Tensor:
+    """Images (B, D, D) with the plane through their background taken off, divided by the deviation that `scale` says.
+
+    The background is outside the circle of `radius_px`; without a `scale` its standard deviation is taken as it is.
+    Where it is constant that of the whole image is used, and where that is zero too the image is left at zero. Clean
+    images keep their background. Raises InputError if hardly any pixel is outside.
+    """
+    if scale is not None and scale.clean:
+        return images / scale.typical
+    level, outside = _levelled(images, radius_px)
+    deviation, whole = level[:, outside].std(1), level.std(1)
+    deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
+    varies = deviation > 1e-5 * images.flatten(1).abs().amax(1)
+    if scale is not None:
+        deviation = scale.typical ** (1 - scale.trust) * deviation**scale.trust
+    return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
+
+
+def _levelled(images: Tensor, radius_px: float) -> tuple[Tensor, Tensor]:
+    """Images (B, D²) without the plane through their background, and which pixels (D²,) are background."""
     box = images.shape[-1]
     outside = (_radii(box) > radius_px).flatten().to(images.device)
     if int(outside.sum()) < 8:
@@ -44,31 +75,39 @@ def normalise(images: Tensor, radius_px: float) -> Tensor:
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     plane = torch.stack([torch.ones_like(x), x, y], -1).flatten(0, 1)
     flat = images.flatten(1)
-    background = flat[:, outside]
     # Uneven ice and illumination tilt the background; a tilt looks like signal at the lowest frequencies.
-    slope = background @ torch.linalg.pinv(plane[outside]).T
-    level = flat - slope @ plane.T
-    deviation = level[:, outside].std(1)
-    whole = level.std(1)
-    deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
-    varies = deviation > 1e-5 * flat.abs().amax(1)
-    return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
+    slope = flat[:, outside] @ torch.linalg.pinv(plane[outside]).T
+    return flat - slope @ plane.T, outside
 
 
-def common_scale(particles: Particles, radius_px: float, n: int = 500) -> float | None:
-    """Standard deviation of all of up to `n` images, where hardly any of it lies in their background; else None.
+def measure_scale(particles: Particles, radius_px: float, n: int = 500) -> Scale:
+    """The scale of a set by up to `n` of its images; radius_px: of the circle outside of which is background.
 
-    Such images are without noise: what is outside the circle of `radius_px` is ringing, and says nothing of the scale.
+    Two halves of the background measure each image's deviation twice; what both agree on is the image's own:
+    trust = cov(log s₁, log s₂) / var((log s₁ + log s₂)/2). Images hardly any of whose variance lies in the background
+    are without noise.
     """
     index = torch.linspace(0, len(particles) - 1, min(n, len(particles))).long()
-    outside = (_radii(particles.box) > radius_px).flatten()
-    background, whole = [], []
+    found, background, whole = [], [], []
     for rows in index.split(_BATCH):
-        flat = particles.images(rows).flatten(1)
-        background.append(flat[:, outside].var(1))
-        whole.append(flat.var(1))
+        images = particles.images(rows)
+        level, outside = _levelled(images, radius_px)
+        # Opposite corners against the other two: noise of neighbouring pixels is alike without being the image's own.
+        axis = torch.arange(particles.box) - particles.box // 2
+        corner = ((axis[:, None] < 0) ^ (axis < 0)).flatten()
+        found.append(torch.stack([level[:, outside & half].std(1) for half in (corner, ~corner)], 1))
+        background.append(images.flatten(1)[:, outside].var(1))
+        whole.append(images.flatten(1).var(1))
     variance = float(torch.cat(whole).mean())
-    return variance**0.5 if float(torch.cat(background).mean()) < _CLEAN * variance else None
+    if float(torch.cat(background).mean()) < _CLEAN * variance:
+        return Scale(variance**0.5, 0.0, clean=True)
+    pairs = torch.cat(found).double()
+    pairs = pairs[(pairs > 1e-6 * pairs.max()).all(1)].log()
+    if len(pairs) < _FEW:
+        return Scale(1.0, 1.0)
+    covariance = torch.cov(pairs.T)
+    trust = float(covariance[0, 1] / covariance.mean().clamp(min=1e-12))
+    return Scale(float(pairs.mean().exp()), min(max(trust, 0.0), 1.0))
 
 
 def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.particles import Particles
-from cryoloom.data.preprocess import common_scale, normalise
+from cryoloom.data.preprocess import measure_scale, normalise
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.formation import lattice_ctf
 from cryoloom.physics.fourier import FrequencyLattice
@@ -27,7 +27,7 @@ class WorkingImages:
         self.lattice = FrequencyLattice.of_box(self.box, self.device)
         self._all = FrequencyLattice.of_box(particles.box, self.device)
         self._radius_px = BACKGROUND_RADIUS * particles.box
-        self._scale = common_scale(particles, self._radius_px)
+        self._scale = measure_scale(particles, self._radius_px)
 
     def coarse(self, band: float) -> "WorkingImages":
         """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
@@ -37,12 +37,9 @@ class WorkingImages:
         return len(self.particles)
 
     def spectrum(self, index: Tensor) -> Tensor:
-        """Spectra (B, P) of images normalised to background mean 0 and standard deviation 1.
-
-        Images without noise are divided by one number for all.
-        """
+        """Spectra (B, P) of images normalised to background mean 0 and, as far as it can be told, deviation 1."""
         images = self.particles.images(index).to(self.device)
-        normalised = normalise(images, self._radius_px) if self._scale is None else images / self._scale
+        normalised = normalise(images, self._radius_px, self._scale)
         # Both lattices are sorted alike: the smaller is a prefix of the larger.
         return self._all.spectrum(normalised)[:, : len(self.lattice)]
 

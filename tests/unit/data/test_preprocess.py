@@ -7,7 +7,14 @@ import torch
 
 from cryoloom.data import Particles, read_particles, write_stack
 from cryoloom.data.checks import check_images, findings
-from cryoloom.data.preprocess import common_scale, estimate_contrast_sign, normalise, radial_noise_spectrum, soft_circle
+from cryoloom.data.preprocess import (
+    Scale,
+    estimate_contrast_sign,
+    measure_scale,
+    normalise,
+    radial_noise_spectrum,
+    soft_circle,
+)
 from cryoloom.errors import InputError
 from cryoloom.physics.ctf import CTFParameters, ctf
 from cryoloom.physics.fourier import FrequencyLattice
@@ -31,10 +38,23 @@ def test_normalise_sets_the_background(images: torch.Tensor) -> None:
 def test_images_without_noise_share_one_scale(tmp_path: Path) -> None:
     """Their background is ringing, whose size follows the defocus and not the dose."""
     clean = _simulated(tmp_path, 1, 0.0, True)
-    scale = common_scale(clean, 0.45 * BOX)
-    assert scale == pytest.approx(float(clean.images(torch.arange(N)).flatten(1).var(1).mean().sqrt()), rel=1e-4)
-    assert common_scale(_simulated(tmp_path, 1, 0.7, True), 0.45 * BOX) is None
-    assert common_scale(_simulated(tmp_path, 1, 30.0, True), 0.45 * BOX) is None
+    scale = measure_scale(clean, 0.45 * BOX)
+    whole = float(clean.images(torch.arange(N)).flatten(1).var(1).mean().sqrt())
+    assert scale == Scale(pytest.approx(whole, rel=1e-4), 0.0, clean=True)
+    assert not measure_scale(_simulated(tmp_path, 1, 0.7, True), 0.45 * BOX).clean
+
+
+@pytest.mark.parametrize(("gains", "trust"), [((1.0, 1.0), 0.0), ((0.5, 2.0), 1.0)])
+def test_images_are_scaled_one_by_one_only_where_they_differ(tmp_path: Path, gains, trust) -> None:
+    """The deviation of a few pixels scatters by chance, and must not become what differs most between images."""
+    particles = _simulated(tmp_path, 1, 3.0, True)
+    images = particles.images(torch.arange(N)) * torch.tensor(gains).repeat(N // 2)[:, None, None]
+    write_stack(tmp_path / "s.mrcs", [images], N, BOX, PIXEL)
+    scale = measure_scale(read_particles(tmp_path / "s.mrcs"), 0.45 * BOX)
+    assert scale.trust == pytest.approx(trust, abs=0.35 if trust == 0 else 0.05)
+    done = normalise(images, 0.45 * BOX, scale).flatten(1).std(1)
+    alone = normalise(images, 0.45 * BOX).flatten(1).std(1)
+    assert float(done.std() / done.mean()) < (0.75 if trust == 0 else 1.05) * float(alone.std() / alone.mean())
 
 
 def test_soft_circle() -> None:
