@@ -35,7 +35,7 @@ class ConformationSettings(NeuralSettings):
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
     table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
     settle_rounds: int = Field(
-        default=1,
+        default=3,
         ge=0,
         description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
     )

@@ -124,7 +124,7 @@ class Model:
 
     def _misfit(self, rotation: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
         slices = self.slices(rotation, batch.lattice, z)
-        return least_misfit(slices, shift / self.images.pixel_size, batch.evidence)
+        return least_misfit(slices, shift / self.images.pixel_size, batch.evidence, scaled=z is not None)
 
     def latent(self, batch: Batch) -> Latent:
         """What the conformation model says of a batch, z at its mean."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from cryoloom.model.objective import least_misfit
+from cryoloom.model.objective import SCALE_PRIOR, image_scale, least_misfit
 from cryoloom.physics.fourier import shift_phases
 
 
@@ -39,3 +39,21 @@ def test_gradients_of_slices_and_shifts(plant, generator):
     wanted = torch.autograd.grad(by_hand(planted, slices, shift).min(1).values.sum(), (slices, shift))
     for a, b in zip(found, wanted, strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+
+
+def test_a_scale_of_its_own_for_every_image(plant, generator):
+    """Images that are a tenth too bright fit better, and the scale found is the best there is."""
+    planted = plant(4, snr=10.0)
+    slices = planted.projector.project(planted.rotation, planted.lattice)[:, None] / 1.1
+    shift = planted.shift[:, None]
+    plain, scaled = (least_misfit(slices, shift, planted.evidence, scaled=s).total for s in (False, True))
+    assert (scaled < plain).all()
+    moved, power = planted.evidence.centred(shift), planted.evidence.power[:, None]
+    scale = image_scale(slices, moved, power)
+    assert torch.allclose(scale, torch.tensor(1.1), atol=0.05)
+    for wrong in (0.98, 1.02):
+        price = [
+            least_misfit(slices * a, shift, planted.evidence).total + SCALE_PRIOR * (a[:, 0, 0] - 1) ** 2
+            for a in (scale, wrong * scale)
+        ]
+        assert (price[0] < price[1]).all()

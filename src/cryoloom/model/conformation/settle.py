@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cryoloom.model.objective import image_scale
 from cryoloom.model.poses.evidence import Evidence
 
 Render = Callable[[Tensor], Tensor]
@@ -51,6 +52,7 @@ def settle(
 
     def place(z: Tensor) -> _Place:
         slices = render(z)
+        slices = slices * image_scale(slices, moved, evidence.power)
         fits = evidence.power * slices.abs().square() - 2 * _dot(slices, moved)
         # The mean grey value says nothing after normalisation.
         return _Place(z, slices, fits[:, 1:].sum(1) + 0.5 * beta * z.square().sum(1))
@@ -75,7 +77,9 @@ def _slope(render: Render, evidence: Evidence, moved: Tensor, here: _Place, beta
     """Gradient (B, Z) and Gauss–Newton curvature (B, Z, Z) of the price."""
     z_dim = here.z.shape[1]
     axes = torch.eye(z_dim, device=here.z.device) * _DIFFERENCE
-    jacobian = torch.stack([(render(here.z + axis) - here.slices)[:, 1:] / _DIFFERENCE for axis in axes], 1)
+    nearby = [render(here.z + axis) for axis in axes]
+    nearby = [slices * image_scale(slices, moved, evidence.power) for slices in nearby]
+    jacobian = torch.stack([(slices - here.slices)[:, 1:] / _DIFFERENCE for slices in nearby], 1)
     power = evidence.power[:, None, 1:]
     missed = power * here.slices[:, None, 1:] - moved[:, None, 1:]
     gradient = 2 * _dot(jacobian, missed).sum(-1) + beta * here.z
