@@ -18,11 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 _BOX = 80
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by MkDocs for every page."""
+    up = "../" * page.file.src_uri.count("/")
     fillers = {"rank": _rank, "levels": _levels, "base": _base}
     markdown = re.sub(r"^<!-- engine (\w+) -->$", lambda m: fillers[m[1]](), markdown, flags=re.M)
-    return re.sub(r"^<!-- measured ([\w-]+)(?: (\w+))? -->$", lambda m: _measured(*m.groups()), markdown, flags=re.M)
+    return re.sub(
+        r"^<!-- measured ([\w-]+)(?: ([\w-]+))? -->$", lambda m: _measured(*m.groups(), up), markdown, flags=re.M
+    )
 
 
 def _search() -> PoseSearch:
@@ -122,15 +125,15 @@ def _words(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="currentColor" stroke="none">{text}</text>'
 
 
-def _measured(table: str, part: str | None) -> str:
-    """Rows and pictures of a table, or of one part of it."""
+def _measured(table: str, part: str | None, up: str) -> str:
+    """Rows and pictures of a table, or of one part of it; up: from the page's folder to that of all pages."""
     path = result_path(ROOT / "benchmarks/results", table, "mini")
     parts = read_result(path).parts if path.is_file() else ()
     parts = [found for found in parts if found.rows and part in (None, found.name)]
     if not parts:
         return f"Not measured yet: `cryoloom bench {table}` does."
     pictures = [
-        f"![{picture.caption}](images/{picture.file})\n\n*{picture.caption}*"
+        f"![{picture.caption}]({up}images/{picture.file})\n\n*{picture.caption}*"
         for found in parts
         for picture in found.pictures
         if (ROOT / "docs/images" / picture.file).is_file()
