@@ -12,15 +12,14 @@ from cryoloom.solve.setup import Setup
 
 
 def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
-    """Refine from `poses` with half-sets, search once more everywhere at the end, and write what comes out.
+    """Refine from `poses` with half-sets, searching everywhere at the beginning and at the end, and write the results.
 
-    The last search gives every particle its posterior, and a way out of a pose that the network had misread. What the
-    network alone had found is kept in the run's folder network/.
+    The first searches give a way out to poses that the network had misread: at −10 dB local steps alone ended half as
+    far again from the truth. What the network alone had found is kept in the run's folder network/.
     """
     session, scope, images = setup.session, setup.scope, setup.images
     if session.team.leads:
         _keep_network(setup, poses)
-    settings = settings.model_copy(update={"global_iterations": 0})
     halves = setup.particles.half_sets(session.run.config.seed)
     refinement = Refinement(images, settings, scope.group, halves, scope.shift_px, scope.radius_px, session.team)
     state = session.saved("refine", RefineState)
