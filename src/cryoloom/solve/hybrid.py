@@ -3,6 +3,7 @@
 import shutil
 
 from cryoloom.data import write_star
+from cryoloom.data.files import replacing
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.finish import write_refined
 from cryoloom.solve.em.known import start_from_poses
@@ -32,6 +33,6 @@ def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
 def _keep_network(setup: Setup, poses: Pose) -> None:
     """Copy the network's map and poses to where the refinement does not write; `evaluate` takes that for a run."""
     run = setup.session.run.path
-    (run / "network/volumes").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "volumes/volume.mrc", run / "network/volumes/volume.mrc")
+    with replacing(run / "network/volumes/volume.mrc") as temporary:
+        shutil.copyfile(run / "volumes/volume.mrc", temporary)
     write_star(run / "network/particles.star", setup.particles, pose=poses)

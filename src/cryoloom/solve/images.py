@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.particles import Particles
-from cryoloom.data.preprocess import measure_scale, normalise
+from cryoloom.data.preprocess import Scale, measure_scale, normalise
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.formation import lattice_ctf
 from cryoloom.physics.fourier import FrequencyLattice
@@ -16,10 +16,16 @@ class WorkingImages:
     """Spectra of a particle set on the frequency lattice of its working box, one batch at a time.
 
     With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient
-    that is left, stays the same.
+    that is left, stays the same. Without a `scale` that of the particles is measured.
     """
 
-    def __init__(self, particles: Particles, device: torch.device | str = "cpu", box: int | None = None):
+    def __init__(
+        self,
+        particles: Particles,
+        device: torch.device | str = "cpu",
+        box: int | None = None,
+        scale: Scale | None = None,
+    ):
         self.particles = particles
         self.device = torch.device(device)
         self.box = min(box or particles.box, particles.box)
@@ -27,11 +33,11 @@ class WorkingImages:
         self.lattice = FrequencyLattice.of_box(self.box, self.device)
         self._all = FrequencyLattice.of_box(particles.box, self.device)
         self._radius_px = BACKGROUND_RADIUS * particles.box
-        self._scale = measure_scale(particles, self._radius_px)
+        self._scale = scale or measure_scale(particles, self._radius_px)
 
     def coarse(self, band: float) -> "WorkingImages":
         """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
-        return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)))
+        return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)), self._scale)
 
     def __len__(self) -> int:
         return len(self.particles)

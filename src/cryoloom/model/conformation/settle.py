@@ -46,13 +46,17 @@ def settle(
     """Minimise `Σ C²|F(z)|²/σ² − 2 Re⟨e^{2πi k·t} C y/σ², F(z)⟩ + β |z|²/2` over z, particle by particle.
 
     render: z (B, Z) → slices F (B, P) at the particles' poses; shift_px t: (B, 2); candidates: (B, K, Z). The best
-    candidate is followed by `steps` damped Gauss–Newton steps, whose derivatives of F are differences.
+    candidate is followed by `steps` damped Gauss–Newton steps, whose derivatives of F are differences. Each image
+    has a scale of its own, `image_scale`.
     """
     moved = evidence.centred(shift_px)
 
-    def place(z: Tensor) -> _Place:
+    def scaled(z: Tensor) -> Tensor:
         slices = render(z)
-        slices = slices * image_scale(slices, moved, evidence.power)
+        return slices * image_scale(slices, moved, evidence.power)
+
+    def place(z: Tensor) -> _Place:
+        slices = scaled(z)
         fits = evidence.power * slices.abs().square() - 2 * _dot(slices, moved)
         # The mean grey value says nothing after normalisation.
         return _Place(z, slices, fits[:, 1:].sum(1) + 0.5 * beta * z.square().sum(1))
@@ -62,13 +66,13 @@ def settle(
         here, _ = here.better(place(candidates[:, i]))
     damping = here.price.new_full(here.price.shape, 1e-2)
     for _ in range(steps):
-        gradient, curvature = _slope(render, evidence, moved, here, beta)
+        gradient, curvature = _slope(scaled, evidence, moved, here, beta)
         system = curvature + torch.diag_embed(damping[:, None] * curvature.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(system, gradient[..., None])[..., 0]
         step = step * (_LONGEST_STEP / step.norm(dim=1, keepdim=True).clamp(min=_LONGEST_STEP))
         here, won = here.better(place(here.z - step))
         damping = torch.where(won, damping * 0.1, damping * 10).clamp(1e-4, 1e4)
-    _, curvature = _slope(render, evidence, moved, here, beta)
+    _, curvature = _slope(scaled, evidence, moved, here, beta)
     variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)
     return Settled(here.z, variance.clamp(min=1e-8).log())
 
@@ -77,9 +81,7 @@ def _slope(render: Render, evidence: Evidence, moved: Tensor, here: _Place, beta
     """Gradient (B, Z) and Gauss–Newton curvature (B, Z, Z) of the price."""
     z_dim = here.z.shape[1]
     axes = torch.eye(z_dim, device=here.z.device) * _DIFFERENCE
-    nearby = [render(here.z + axis) for axis in axes]
-    nearby = [slices * image_scale(slices, moved, evidence.power) for slices in nearby]
-    jacobian = torch.stack([(slices - here.slices)[:, 1:] / _DIFFERENCE for slices in nearby], 1)
+    jacobian = torch.stack([(render(here.z + axis) - here.slices)[:, 1:] / _DIFFERENCE for axis in axes], 1)
     power = evidence.power[:, None, 1:]
     missed = power * here.slices[:, None, 1:] - moved[:, None, 1:]
     gradient = 2 * _dot(jacobian, missed).sum(-1) + beta * here.z
