@@ -53,7 +53,13 @@ def test_the_stages_are_those_that_are_promised(found: Path):
     assert latents["z_mean"].std() > 0.1
     stages = [(line["stage"], line.get("pass")) for line in Run.open(found).metrics()]
     assert list(dict.fromkeys(stages)) == [
-        *(("prepare", "train"), ("train", "train"), ("settle", "settle"), ("settle", "train")),
+        *(
+            ("prepare", "train"),
+            ("components", "components"),
+            ("train", "train"),
+            ("settle", "settle"),
+            ("settle", "train"),
+        ),
         *(("latents", "settle"), ("results", None)),
     ]
 

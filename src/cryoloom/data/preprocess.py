@@ -39,11 +39,13 @@ class Scale:
 
     A small box has so few pixels of background that their deviation scatters by chance, and what differs most between
     images would be their scale. `trust` is the part of that scatter which is the images' own; 0: one number for all.
+    tilt: the same of the slopes of the background, which are taken off as far as they are not chance.
     clean: images without noise, of which the background says nothing at all.
     """
 
     typical: float
     trust: float
+    tilt: float = 1.0
     clean: bool = False
 
 
@@ -56,7 +58,7 @@ def normalise(images: Tensor, radius_px: float, scale: Scale | None = None) -> T
     """
     if scale is not None and scale.clean:
         return images / scale.typical
-    level, outside = _levelled(images, radius_px)
+    level, outside, _ = _levelled(images, radius_px, scale.tilt if scale is not None else 1.0)
     deviation, whole = level[:, outside].std(1), level.std(1)
     deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
     varies = deviation > 1e-5 * images.flatten(1).abs().amax(1)
@@ -65,8 +67,11 @@ def normalise(images: Tensor, radius_px: float, scale: Scale | None = None) -> T
     return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
 
 
-def _levelled(images: Tensor, radius_px: float) -> tuple[Tensor, Tensor]:
-    """Images (B, D²) without the plane through their background, and which pixels (D²,) are background."""
+def _levelled(images: Tensor, radius_px: float, tilt: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (B, D²) without the mean of their background and `tilt` of its slopes, and its pixels (D²,).
+
+    Also the part (B,) of the slopes' squares that white noise alone would have.
+    """
     box = images.shape[-1]
     outside = (_radii(box) > radius_px).flatten().to(images.device)
     if int(outside.sum()) < 8:
@@ -76,22 +81,26 @@ def _levelled(images: Tensor, radius_px: float) -> tuple[Tensor, Tensor]:
     plane = torch.stack([torch.ones_like(x), x, y], -1).flatten(0, 1)
     flat = images.flatten(1)
     # Uneven ice and illumination tilt the background; a tilt looks like signal at the lowest frequencies.
-    slope = flat[:, outside] @ torch.linalg.pinv(plane[outside]).T
-    return flat - slope @ plane.T, outside
+    fitting = torch.linalg.pinv(plane[outside])
+    slope = flat[:, outside] @ fitting.T
+    left = flat[:, outside] - slope @ plane[outside].T
+    chance = left.var(1) * fitting[1:].square().sum() / slope[:, 1:].square().sum(1).mean().clamp(min=1e-30)
+    return flat - (slope * slope.new_tensor([1, tilt, tilt])) @ plane.T, outside, chance
 
 
 def measure_scale(particles: Particles, radius_px: float, n: int = 500) -> Scale:
     """The scale of a set by up to `n` of its images; radius_px: of the circle outside of which is background.
 
     Two halves of the background measure each image's deviation twice; what both agree on is the image's own:
-    trust = cov(log s₁, log s₂) / var((log s₁ + log s₂)/2). Images hardly any of whose variance lies in the background
-    are without noise.
+    trust = cov(log s₁, log s₂) / var((log s₁ + log s₂)/2). Slopes are compared with those of white noise. Images hardly
+    any of whose variance lies in the background are without noise.
     """
     index = torch.linspace(0, len(particles) - 1, min(n, len(particles))).long()
-    found, background, whole = [], [], []
+    found, background, whole, chances = [], [], [], []
     for rows in index.split(_BATCH):
         images = particles.images(rows)
-        level, outside = _levelled(images, radius_px)
+        level, outside, chance = _levelled(images, radius_px)
+        chances.append(chance)
         # Opposite corners against the other two: noise of neighbouring pixels is alike without being the image's own.
         axis = torch.arange(particles.box) - particles.box // 2
         corner = ((axis[:, None] < 0) ^ (axis < 0)).flatten()
@@ -100,14 +109,15 @@ def measure_scale(particles: Particles, radius_px: float, n: int = 500) -> Scale
         whole.append(images.flatten(1).var(1))
     variance = float(torch.cat(whole).mean())
     if float(torch.cat(background).mean()) < _CLEAN * variance:
-        return Scale(variance**0.5, 0.0, clean=True)
+        return Scale(variance**0.5, 0.0, 0.0, clean=True)
     pairs = torch.cat(found).double()
     pairs = pairs[(pairs > 1e-6 * pairs.max()).all(1)].log()
     if len(pairs) < _FEW:
         return Scale(1.0, 1.0)
     covariance = torch.cov(pairs.T)
     trust = float(covariance[0, 1] / covariance.mean().clamp(min=1e-12))
-    return Scale(float(pairs.mean().exp()), min(max(trust, 0.0), 1.0))
+    tilt = 1 - float(torch.cat(chances).mean())
+    return Scale(float(pairs.mean().exp()), min(max(trust, 0.0), 1.0), min(max(tilt, 0.0), 1.0))
 
 
 def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:

@@ -25,6 +25,11 @@ class ConformationSettings(NeuralSettings):
     conformation: Literal["vae", "table"] = Field(
         default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
     )
+    z_start: Literal["components", "none"] = Field(
+        default="components",
+        description="What z the field learns at first: that of the linear components in which images differ, which the "
+        "encoder learns to say, or none but what the encoder finds by itself (as in the papers).",
+    )
     # At weight 1 an encoder that has learnt little yet is better off saying nothing, and never recovers.
     beta: float = Field(
         default=0.2, ge=0, description="Weight of the KL divergence while conformations are learnt, in nats an image."
@@ -35,7 +40,7 @@ class ConformationSettings(NeuralSettings):
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
     table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
     settle_rounds: int = Field(
-        default=3,
+        default=1,
         ge=0,
         description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
     )
@@ -112,7 +117,12 @@ def learning(settings: ConformationSettings, train: GradualSettings, box: int) -
     """The passes that learn conformations at stored poses, after those that prepare the volume at z = 0."""
     # While the mean is not known, z is taken for what differs most between images: how they are turned.
     first = replace(prepare(train, "stored", box), z="none")
-    return [first, *at_known(train, box, settings.rates, settings.betas(train.passes))]
+    passes = at_known(train, box, settings.rates, settings.betas(train.passes))
+    if settings.z_start == "components":
+        band = min(train.last_band, box / 2 - 1)
+        found = Stage("components", 0, "stored", (), band, train.batch_size, 0.0, z="components")
+        passes = [found, *(replace(stage, z="taught") for stage in passes)]
+    return [first, *passes]
 
 
 def at_their_conformations(

@@ -19,7 +19,16 @@ from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
-from cryoloom.solve.latents import Latents, agreement, nearest, prior, read_latents, representatives, settled
+from cryoloom.solve.latents import (
+    Latents,
+    agreement,
+    nearest,
+    of_components,
+    prior,
+    read_latents,
+    representatives,
+    settled,
+)
 from cryoloom.solve.model import Model, best_of
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
 from cryoloom.solve.scope import Scope
@@ -120,7 +129,8 @@ class Fit:
         if state.at == 0:
             state = self._begin(state, stage, kind)
         started, before = time.monotonic(), state.at
-        work = {"train": self._train, "settle": self._settle}.get(kind, self._place)
+        works = {"train": self._train, "settle": self._settle, "components": self._components}
+        work = works.get(kind, self._place)
         state = work(state, stage)
         speed = (state.at - before) / max(time.monotonic() - started, 1e-6)
         return self._finish(state, stage, kind, speed)
@@ -168,14 +178,18 @@ class Fit:
         noise = None
         if self.model.conformation is not None and stage.z != "none":
             noise = torch.randn(len(index), self.model.conformation.z_dim, generator=g)[mine]
-        read = (noise is not None and stage.z == "model") or stage.poses == "model"
+        read = (noise is not None and stage.z in ("model", "taught")) or stage.poses == "model"
         stored = state.poses.select(index[mine]) if drawn is None else Pose.single(drawn)
         known = None if stage.poses == "model" else stored
         batch = self.model.batch(index[mine], state.noise, stage.band, read, known)
         latent = None
-        if stage.z != "model" and noise is not None:
+        # Where images differ in no component there is nothing to teach: the encoder is by itself.
+        alone = stage.z == "model" or (stage.z == "taught" and not state.z.mean.any())
+        if noise is not None and not alone:
             mean, log_var = (part[index[mine]].to(self.images.device) for part in state.z)
             latent = Latent.drawn(mean, log_var, noise.to(self.images.device))
+            if stage.z == "taught":
+                latent = latent._replace(kl=self.model.latent(batch).divergence(latent))
         made = self.model.predict(batch, known, noise, latent)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
@@ -254,6 +268,11 @@ class Fit:
                 whole[index] = self.team.add([rows])[0]
             state = self._keep(replace(state, at=state.at + len(index)), stage)
         return state
+
+    def _components(self, state: FitState, stage: Stage) -> FitState:
+        """Replace stored conformations: by the linear components in which the images differ."""
+        z = of_components(self.images, state.poses, state.noise, stage.band, self.mask, state.z, self.session)
+        return replace(state, z=z, at=len(state.order))
 
     def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
         """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""

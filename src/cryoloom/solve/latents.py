@@ -9,8 +9,10 @@ from torch import Tensor
 
 from cryoloom.model.conformation.settle import Settled, settle, signal_sigma
 from cryoloom.physics.pose import Pose
+from cryoloom.solve.em.variability import Variability
+from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.model import Model
-from cryoloom.solve.session import Progress
+from cryoloom.solve.session import Progress, Session
 from cryoloom.solve.stages import Stage
 
 _CHUNK = 256
@@ -36,6 +38,21 @@ def prior(n: int, model: Model) -> Latents:
     """Of n particles of which nothing is known: N(0, 1); no dimension where the model has no conformations."""
     z_dim = 0 if model.conformation is None else model.conformation.z_dim
     return Latents(torch.zeros(n, z_dim), torch.zeros(n, z_dim))
+
+
+@torch.no_grad()
+def of_components(
+    images: WorkingImages, poses: Pose, noise: Tensor, band: float, mask: Tensor, stored: Latents, session: Session
+) -> Latents:
+    """What all particles have of the linear components in which their images differ, as many as `stored` has."""
+    halves = images.particles.half_sets(session.run.config.seed)
+    variability = Variability(images, poses, halves, noise, band, mask, session.team)
+
+    def progress(done: int, total: int) -> None:
+        session.progress("components", done, total, "iterations")
+
+    count = stored.mean.shape[1]
+    return Latents(*variability.latents(variability.components(count, session.generator, progress), count))
 
 
 @torch.no_grad()

@@ -10,9 +10,10 @@ from cryoloom.model.poses.search import SearchSettings
 # begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior: the same,
 # with nothing to learn from but that part's penalty.
 Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior"]
-# model: what the conformation part says; stored: drawn from the stored ones; settle: stored ones replaced before
-# training; none: the field at z = 0.
-Latents = Literal["model", "stored", "settle", "none"]
+# model: what the conformation part says; stored: drawn from the stored ones; taught: the same, while the conformation
+# part learns to say them, or model where nothing is stored; settle, components: stored ones replaced before training,
+# by the best at the field or by the linear components in which images differ; none: the field at z = 0.
+Latents = Literal["model", "stored", "taught", "settle", "components", "none"]
 # shells: what the last pass left unexplained, shell by shell; white: the same averaged over the band.
 Noise = Literal["shells", "white"]
 
@@ -55,5 +56,5 @@ class Stage:
     def passes(self) -> tuple[str, ...]:
         """What is done with the stage's images, pass by pass."""
         first = (self.poses,) if self.poses in ("search", "polish", "infer") else ()
-        second = ("settle",) if self.z == "settle" else ()
+        second = (self.z,) if self.z in ("settle", "components") else ()
         return (*first, *second, *("train",) * self.epochs)

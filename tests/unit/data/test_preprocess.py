@@ -40,7 +40,7 @@ def test_images_without_noise_share_one_scale(tmp_path: Path) -> None:
     clean = _simulated(tmp_path, 1, 0.0, True)
     scale = measure_scale(clean, 0.45 * BOX)
     whole = float(clean.images(torch.arange(N)).flatten(1).var(1).mean().sqrt())
-    assert scale == Scale(pytest.approx(whole, rel=1e-4), 0.0, clean=True)
+    assert scale == Scale(pytest.approx(whole, rel=1e-4), 0.0, 0.0, clean=True)
     assert not measure_scale(_simulated(tmp_path, 1, 0.7, True), 0.45 * BOX).clean
 
 
@@ -55,6 +55,21 @@ def test_images_are_scaled_one_by_one_only_where_they_differ(tmp_path: Path, gai
     done = normalise(images, 0.45 * BOX, scale).flatten(1).std(1)
     alone = normalise(images, 0.45 * BOX).flatten(1).std(1)
     assert float(done.std() / done.mean()) < (0.75 if trust == 0 else 1.05) * float(alone.std() / alone.mean())
+
+
+@pytest.mark.parametrize(("slope", "trust"), [(0.0, 0.0), (2.0, 1.0)])
+def test_backgrounds_are_levelled_only_where_they_are_tilted(tmp_path: Path, slope: float, trust: float) -> None:
+    """The slope of a few noisy pixels is chance, and taking it off gives every image a slope of its own."""
+    g = torch.Generator().manual_seed(3)
+    noise = torch.randn(N, BOX, BOX, generator=g)
+    tilts = slope * torch.randn(N, 2, generator=g)
+    axis = torch.linspace(-1, 1, BOX)
+    images = noise + tilts[:, :1, None] * axis[:, None] + tilts[:, 1:, None] * axis
+    write_stack(tmp_path / "s.mrcs", [images], N, BOX, PIXEL)
+    scale = measure_scale(read_particles(tmp_path / "s.mrcs"), 0.45 * BOX)
+    assert scale.tilt == pytest.approx(trust, abs=0.25 if trust == 0 else 0.05)
+    left = (normalise(images, 0.45 * BOX, scale) - noise) * axis
+    assert float(left.sum((1, 2)).std() / (BOX * axis.square().sum())) < 0.1
 
 
 def test_soft_circle() -> None:

@@ -97,3 +97,9 @@ def test_pure_noise_does_not_agree_with_any_slice(plant):
     none = signal_sigma(slices, empty, planted.shift)
     assert abs(float(none.mean())) < 0.4
     assert 0.8 < float(none.std()) < 1.2
+
+
+def test_the_divergence_of_two_gaussians_is_theirs(generator):
+    one, other = (Latent.drawn(*torch.randn(3, 4, 2, generator=generator)) for _ in range(2))
+    normals = [Independent(Normal(x.mean, (0.5 * x.log_var).exp()), 1) for x in (one, other)]
+    assert torch.allclose(one.divergence(other), kl_divergence(*normals), atol=1e-5)

@@ -23,6 +23,11 @@ class Latent(NamedTuple):
         kl = 0.5 * (mean**2 + variance - 1 - log_var).sum(-1)
         return cls(mean, log_var, mean + variance.sqrt() * noise, kl)
 
+    def divergence(self, other: "Latent") -> Tensor:
+        """KL (B,) in nats of this Gaussian to another: ½ Σ ((μ − μ′)² + σ²) / σ′² − 1 − log σ² / σ′²."""
+        ratio = self.log_var - other.log_var
+        return 0.5 * ((self.mean - other.mean) ** 2 / other.log_var.exp() + ratio.exp() - 1 - ratio).sum(-1)
+
 
 class ConformationModel(nn.Module, ABC):
     """What infers each particle's conformation z."""
