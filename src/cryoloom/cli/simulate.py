@@ -32,6 +32,7 @@ def simulate(
     chain: str | None = None,
     superpose: bool = False,
     weights: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
+    junk: float = 0.0,
     states: int | None = None,
     turn: float | None = None,
     about: str | None = None,
@@ -93,6 +94,8 @@ def simulate(
         Bring the STRUCTUREs onto the first by their Cα atoms first.
     weights
         How often each conformation occurs, one number each; equal by default.
+    junk
+        Part of the images that hold no particle, only noise; their conformation is -1 in the truth.
     states
         Number of steps in which the phantom opens, a part turns, or a hinge swings; with --movies as many as there are
         frames.
@@ -135,6 +138,7 @@ def simulate(
         noise=noise,
         noise_spectrum=noise_spectrum,
         weights=weights,
+        junk=junk,
         movies=movies,
         frames=frames,
         motion=motion,

@@ -1,6 +1,7 @@
 """A run's conformations against the true ones: latents, and the map of each particle."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from cryoloom.data import Particles, read_particles
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate.align import VolumeAlignment
+from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.coordinate import likeliest_volumes
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.latents import (
+    adjusted_rand_index,
+    area_under_roc,
     conformation_correlation,
     fsc_area,
     information_imbalance,
@@ -51,11 +55,23 @@ def heterogeneity(
     table = read_particles(truth / "particles.star")
     which = table.column("conformation")[rows.numpy()].astype(int)
     coordinate = table.column("conformation_coordinate")[rows.numpy()].astype(float)
-    volumes = _Truth(paths, particles.box)
-    result = _areas(run, which, volumes, placed)
+    volumes = TrueConformations(paths, particles.box)
+    result = _junk(particles, which < 0)
+    there = np.flatnonzero(which >= 0)
+    z, which, coordinate = z[there], which[there], coordinate[there]
+    particles, true_poses = particles.subset(there), true_poses.select(torch.from_numpy(there))
+    decoder = Decoder.of_run(run)
+
+    def volume(chosen: int) -> Tensor:
+        made = decoder.volume(torch.from_numpy(z[chosen]).to(decoder.z))
+        return apply_to_volume(made, placed.rotation, placed.hand_flipped, placed.translation)
+
+    result |= fsc_areas(volume, which, volumes)
+    _, labels = k_means(z.astype(float), len(paths), 0)
     found = conformation_correlation(z, coordinate)
     possible = _oracle(particles, true_poses, volumes, coordinate, _coordinates(truth, len(paths)))
     return result | {
+        "conformation_adjusted_rand_index": adjusted_rand_index(labels, which),
         "latent_neighbour_accuracy": neighbour_accuracy(z, coordinate),
         "conformation_correlation": found,
         "oracle_conformation_correlation": possible,
@@ -65,11 +81,16 @@ def heterogeneity(
     }
 
 
-class _Truth:
+class TrueConformations:
     """The true conformations at a working box."""
 
     def __init__(self, paths: list[Path], box: int):
         self.paths, self.box = paths, box
+
+    @classmethod
+    def of(cls, truth: Path, box: int) -> "TrueConformations":
+        """Those of a simulation's truth folder."""
+        return cls(sorted((truth / "conformations").glob("*.mrc")), box)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,16 +107,24 @@ def _coordinates(truth: Path, count: int) -> np.ndarray:
     return coordinates
 
 
-def _areas(run: Path, which: np.ndarray, volumes: _Truth, placed: VolumeAlignment) -> dict[str, float]:
-    """Mean area under the FSC of particles' maps with their own conformations, over particles and conformations."""
-    decoder = Decoder.of_run(run)
-    chosen = np.linspace(0, len(which) - 1, min(COMPARED, len(which))).astype(int)
-    areas = np.empty(len(chosen))
-    for i, particle in enumerate(chosen):
-        found = apply_to_volume(
-            decoder.volume(decoder.z[particle]), placed.rotation, placed.hand_flipped, placed.translation
-        )
-        areas[i] = fsc_area(fsc(found, volumes(int(which[particle])), decoder.trained.pixel_size).fsc.numpy())
+def _junk(particles: Particles, junk: np.ndarray) -> dict[str, float]:
+    """How well the run's scores tell images without a particle; nothing where there are none, or no scores."""
+    score = particles.column("junk_score")
+    return {"junk_auc": area_under_roc(score, junk)} if junk.any() and len(score) else {}
+
+
+def compared(n: int) -> np.ndarray:
+    """Rows of the particles whose maps are compared."""
+    return np.linspace(0, n - 1, min(COMPARED, n)).astype(int)
+
+
+def fsc_areas(volume: Callable[[int], Tensor], which: np.ndarray, truth: Callable[[int], Tensor]) -> dict[str, float]:
+    """Mean area under the FSC of particles' maps with their own conformations, over particles and conformations.
+
+    volume: of a particle, truth: of a conformation, (D, D, D); which: (N,) the conformation of each particle.
+    """
+    chosen = compared(len(which))
+    areas = np.array([fsc_area(fsc(volume(i), truth(int(which[i])), 1.0).fsc.numpy()) for i in chosen])
     kinds = which[chosen]
     by_kind = [areas[kinds == kind].mean() for kind in np.unique(kinds)]
     return {
@@ -105,7 +134,7 @@ def _areas(run: Path, which: np.ndarray, volumes: _Truth, placed: VolumeAlignmen
 
 
 def _oracle(
-    particles: Particles, true_poses: Pose, volumes: _Truth, coordinate: np.ndarray, coordinates: np.ndarray
+    particles: Particles, true_poses: Pose, volumes: TrueConformations, coordinate: np.ndarray, coordinates: np.ndarray
 ) -> float:
     chosen = torch.linspace(0, len(particles) - 1, min(JUDGED, len(particles))).long()
     found = likeliest_volumes(particles.subset(chosen), true_poses.select(chosen), volumes, len(volumes))

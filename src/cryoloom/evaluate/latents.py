@@ -89,3 +89,18 @@ def area_under_roc(score: Array, positive: NDArray[np.bool_]) -> float:
     """Probability that a positive scores above a negative, ties counting half (Mann and Whitney)."""
     ranks, n = rankdata(score), int(positive.sum())
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
+
+
+def adjusted_rand_index(labels: NDArray, truth: NDArray) -> float:
+    """Agreement of two groupings (N,): pairs that both put together, 0 as by chance, 1 for equal ones.
+
+    Hubert & Arabie, J. Classification 2 (1985).
+    """
+    _, i = np.unique(labels, return_inverse=True)
+    _, j = np.unique(truth, return_inverse=True)
+    table = np.zeros((i.max() + 1, j.max() + 1))
+    np.add.at(table, (i, j), 1)
+    both, rows, columns = (float((n * (n - 1) / 2).sum()) for n in (table, table.sum(1), table.sum(0)))
+    chance = rows * columns / (len(i) * (len(i) - 1) / 2)
+    most = (rows + columns) / 2
+    return 1.0 if most == chance else (both - chance) / (most - chance)

@@ -27,9 +27,15 @@ def generators(seed: int) -> dict[str, torch.Generator]:
     return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(STREAMS, states, strict=True)}
 
 
+JUNK = -1
+
+
 @dataclass(frozen=True)
 class Draws:
-    """Truth of N particles: pose, CTF (None for none), conformation (N,), and movie and frame (N,), from 0, or None."""
+    """Truth of N particles: pose, CTF (None for none), conformation (N,), and movie and frame (N,), from 0, or None.
+
+    An image of conformation JUNK holds no particle.
+    """
 
     pose: Pose
     ctf: CTFParameters | None
@@ -74,7 +80,10 @@ def _conformation(settings: Simulation, conformations: Conformations, stream: to
     weights = torch.ones(k) if settings.weights is None else torch.tensor(settings.weights)
     if len(weights) != k or not bool((weights >= 0).all()) or float(weights.sum()) <= 0:
         raise InputError(f"weights are {settings.weights}: expected {k} numbers, one for each conformation, 0 or more.")
-    return torch.multinomial(weights, settings.n, replacement=True, generator=stream)
+    drawn = torch.multinomial(weights, settings.n, replacement=True, generator=stream)
+    if settings.junk:
+        drawn[torch.rand(settings.n, generator=stream) < settings.junk] = JUNK
+    return drawn
 
 
 def _ctf(settings: Simulation, stream: torch.Generator) -> CTFParameters:

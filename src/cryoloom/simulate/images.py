@@ -16,7 +16,7 @@ from cryoloom.physics.formation import form_images
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import FourierSlice
 from cryoloom.simulate.conformations import Conformations
-from cryoloom.simulate.draws import Draws
+from cryoloom.simulate.draws import JUNK, Draws
 from cryoloom.simulate.noise import noise_images
 from cryoloom.simulate.settings import Simulation
 
@@ -26,9 +26,12 @@ Progress = Callable[[str, int, int], None]
 
 
 def clean_images(settings: Simulation, conformations: Conformations, draws: Draws) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows (b,) and noise-free images (b, D, D) in batches: all particles of a conformation, then those of the next."""
+    """Rows (b,) and noise-free images (b, D, D) in batches: all particles of a conformation, then those of the next.
+
+    Images without a particle are left out.
+    """
     lattice = FrequencyLattice.of_box(settings.box)
-    for i in draws.conformation.unique().tolist():
+    for i in draws.conformation[draws.conformation != JUNK].unique().tolist():
         projector = FourierSlice.of_volume(conformations.volume(i), settings.sampling)
         for rows in torch.nonzero(draws.conformation == i)[:, 0].split(_batch(settings)):
             ctf = None if draws.ctf is None else draws.ctf.select(rows)

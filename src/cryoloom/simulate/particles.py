@@ -18,7 +18,7 @@ from cryoloom.data.particles import Particles
 from cryoloom.data.star_out import write_star
 from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Conformations
-from cryoloom.simulate.draws import Draws, draw, generators
+from cryoloom.simulate.draws import JUNK, Draws, draw, generators
 from cryoloom.simulate.images import Progress, write_images
 from cryoloom.simulate.noise import noise_spectrum
 from cryoloom.simulate.settings import SNR_DEFINITION, Simulation
@@ -110,7 +110,8 @@ def _table(settings: Simulation, draws: Draws, output: Path) -> Particles:
 def _conformation_columns(conformations: Conformations, draws: Draws) -> dict[str, Any]:
     coordinates = np.array([conformations.coordinate(i) for i in range(len(conformations))])
     index = draws.conformation.numpy()
-    return {"conformation": index, "conformation_coordinate": coordinates[index]}
+    # Junk lies nowhere on the way; it stands there as a number that no reader chokes on.
+    return {"conformation": index, "conformation_coordinate": np.where(index == JUNK, -1.0, coordinates[index])}
 
 
 def _write_facts(

@@ -21,9 +21,10 @@ class Simulation:
     """Settings of simulated particles: pixel_size in Å, shift in pixels, defocus in µm, voltage in kV, cs in mm.
 
     snr: see SNR_DEFINITION; infinite for no noise. shift: uniform within ± this, x and y. noise_spectrum, orientations,
-    ctf_from: files that measured values are drawn from. movies × frames replace `particles`. tumbling: degrees (root
-    mean square) that a molecule turns between frames; None: every frame has an orientation of its own. pad: sampling of
-    the slices; None: see `sampling`. Raises InputError for impossible values.
+    ctf_from: files that measured values are drawn from. junk: part of the images that hold no particle. movies × frames
+    replace `particles`. tumbling: degrees (root mean square) that a molecule turns between frames; None: every frame
+    has an orientation of its own. pad: sampling of the slices; None: see `sampling`. Raises InputError for impossible
+    values.
     """
 
     box: int = 64
@@ -41,6 +42,7 @@ class Simulation:
     noise: Noise = "white"
     noise_spectrum: Path | None = None
     weights: tuple[float, ...] | None = None
+    junk: float = 0.0
     movies: int | None = None
     frames: int | None = None
     motion: Motion = "constant"
@@ -61,6 +63,8 @@ class Simulation:
             f"amplitude contrast is {self.amplitude_contrast:g}: expected 0 to 1.": (
                 not 0 <= self.amplitude_contrast <= 1
             ),
+            f"junk is {self.junk:g}: expected a part of the images, 0 or more and less than 1.": not 0 <= self.junk < 1,
+            "junk goes with single images: leave out --movies or --junk.": bool(self.junk and self.movies),
             f"seed is {self.seed}: expected 0 or more.": self.seed < 0,
             "movies and frames belong together: give both, each at least 1, or neither.": self._movies_are_wrong(),
             "motion of an orientation needs movies: give --movies and --frames with --tumbling.": (

@@ -7,6 +7,7 @@ import torch
 from cryoloom.data import read_particles
 from cryoloom.evaluate.coordinate import likeliest_volumes
 from cryoloom.evaluate.latents import (
+    adjusted_rand_index,
     area_under_roc,
     conformation_correlation,
     fsc_area,
@@ -61,6 +62,15 @@ def test_area_under_an_fsc():
 def test_area_under_roc():
     score = np.array([0.1, 0.2, 0.2, 0.9])
     assert area_under_roc(score, np.array([False, False, True, True])) == pytest.approx(0.875)
+
+
+def test_groups_agree_by_more_than_chance(random):
+    truth = random.integers(3, size=600)
+    assert adjusted_rand_index((truth + 1) % 3, truth) == 1
+    assert adjusted_rand_index(random.integers(3, size=600), truth) == pytest.approx(0, abs=0.02)
+    # Of 15 pairs each grouping has 4 together, and both the same 2 of them; 16/15 would be chance.
+    one, other = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 2, 2, 2])
+    assert adjusted_rand_index(one, other) == pytest.approx((2 - 4 * 4 / 15) / (4 - 4 * 4 / 15))
 
 
 def test_the_likeliest_conformation_is_the_true_one_where_noise_allows(blob_map, tmp_path):

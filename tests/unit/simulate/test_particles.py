@@ -143,6 +143,16 @@ def test_movies_have_frames_in_order_and_conformations_that_move(make):
     assert truth.table["conformation"].to_numpy()[rows].tolist() == [0, 0, 0, 1, 1]
 
 
+def test_junk_is_noise_that_the_truth_tells(clean, make):
+    output = make(snr=float("inf"), junk=0.2)
+    which = read_particles(output / "truth" / "particles.star").column("conformation").astype(int)
+    assert 0.1 < (which < 0).mean() < 0.3
+    power = read_particles(output / "particles.star").images().flatten(1).var(1).numpy()
+    assert (power[which < 0] == 0).all()
+    before = read_particles(clean / "truth" / "particles.star").column("conformation").astype(int)
+    assert (which[which >= 0] == before[which >= 0]).all()
+
+
 def test_a_single_volume_is_called_volume(tmp_path):
     volume = torch.zeros(16, 16, 16)
     volume[8, 8, 9] = 1
@@ -161,6 +171,8 @@ def test_a_single_volume_is_called_volume(tmp_path):
         ({"pixel_size": -1.0}, "pixel size"),
         ({"defocus": (2.0, 1.0)}, "MIN MAX"),
         ({"movies": 3}, "give both"),
+        ({"junk": 1.0}, "junk is 1"),
+        ({"junk": 0.1, "movies": 3, "frames": 2}, "leave out --movies"),
         ({"tumbling": 3.0}, "needs movies"),
     ],
 )

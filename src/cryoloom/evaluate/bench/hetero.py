@@ -1,17 +1,39 @@
-"""Conformations at known poses: how much of what the noise allows a latent tells."""
+"""Conformations: how much of what the noise allows a latent tells, poses known and unknown, and against cryoDRGN."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryoloom.data import read_particles
+from cryoloom.data.mrc import write_volume
+from cryoloom.evaluate.align import align_volume
+from cryoloom.evaluate.bench.hetero_peer import train_vae
+from cryoloom.evaluate.bench.peers import Peer
+from cryoloom.evaluate.bench.pictures import motion_picture
+from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run
 from cryoloom.evaluate.bench.tables import Notebook, Table
+from cryoloom.evaluate.heterogeneity import TrueConformations
+from cryoloom.evaluate.latents import first_component
+from cryoloom.simulate.density import density_from_map
+from cryoloom.solve.decode import Decoder
 
-_GOALS: dict[str, Any] = {"must": 0.93, "aim": 0.99}
+_OF_ORACLE = "|Spearman| of z with the coordinate, over the oracle's"
+_AREA = "per-particle FSC area, mean"
+_STATES = ("polnet_4v4r_10A", "polnet_4v4r_50S_10A", "polnet_4v4r_30S_10A")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Particles of a set, and of a small one; box and pixel size in Å of images, working box, passes."""
+    """Particles of a set, and of a small one; box and pixel size in Å of images, working box, passes, cryoDRGN.
+
+    fast, equal: the feature grid and the network that is the peer's size. mixed_box, mixed_pixel_size: of the mixture.
+    """
 
     particles: int = 10_000
     few: int = 1500
@@ -19,57 +41,201 @@ class Sizes:
     pixel_size: float = 2.4
     working_box: int = 24
     passes: int = 8
+    fast: str = "--field grid --network.width 32"
+    equal: str = "--field mlp --network.width 256 --network.blocks 3 --encoder.width 32"
+    dim: int = 256
+    junk: float = 0.1
+    mixed_box: int = 48
+    mixed_pixel_size: float = 10.0
+    found_from: int = 5000
+    cryodrgn: str = "cryodrgn"
     device: str = "cpu"
 
 
 def hinge(book: Notebook) -> None:
     """The phantom opening in ten steps, with many images and with few."""
     s = book.sizes
-    _measure(book, "hinge", f"Hinge, {s.particles:,} images", s.particles, _GOALS, "phantom", "--states", 10)
-    _measure(book, "hinge-few", f"Hinge, {s.few:,} images", s.few, {}, "phantom", "--states", 10)
+    for name, n, goals in (("hinge", s.particles, _goals(0.93, 0.99)), ("hinge-few", s.few, {})):
+        _simulate(book, name, n)
+        _report(book, f"Hinge, {n:,} images", _known(book, name), goals)
     book.notes.append(_about(book))
 
 
 def adk(book: Notebook) -> None:
     """Adenylate kinase on its way from closed to open."""
-    path = ("--trajectory", book.data("trajectories/adk/adk_dims.dcd"))
-    n, structure = book.sizes.particles, book.data("trajectories/adk/adk_closed.pdb")
-    _measure(book, "adk", f"AdK path, {n:,} images", n, _GOALS, structure, *path)
+    n = book.sizes.particles
+    _simulate(book, "adk", n)
+    _report(book, f"AdK path, {n:,} images", _known(book, "adk"), _goals(0.93, 0.99))
+    _draw(book, "adk", "hetero_adk.png")
     book.notes.append(_about(book))
 
 
-def _measure(
-    book: Notebook, name: str, what: str, particles: int, goals: dict[str, Any], *molecule: object
-) -> Evaluated:
-    s, data = book.sizes, f"data/{name}"
-    shape = f"--box {s.box} --pixel-size {s.pixel_size:g} --snr 0.1 --shift 3 --seed 0 --particles {particles}"
-    book.bench.cryoloom(data, "simulate", *molecule, *shape.split(), "-o", data)
-    size = f"--z-dim 1 --box {s.working_box} --field grid --network.width 32 --train.passes {s.passes} --seed 0"
-    found = evaluated_run(book, data, name, "cryodrgn", "--poses", "known", *size.split(), truth=True)
+def against(book: Notebook, name: str, what: str) -> None:
+    """cryoDRGN's train_vae and ours, with a network of the same size and with the feature grid, on the same files."""
+    s, peer = book.sizes, Peer(book)
+    _simulate(book, name, s.particles)
+    theirs = train_vae(peer, f"data/{name}", s)
+    known = {"the same network": _known(book, f"{name}-equal", s.equal, name), "feature grid": _known(book, name)}
+    book.row(f"{what}, {peer.name} train_vae: {_OF_ORACLE}", theirs.correlation / _oracle(known["feature grid"]))
+    book.row(f"{what}, {peer.name} train_vae: {_AREA}", theirs.area)
+    book.row(f"{what}, {peer.name} train_vae: images a second, training", theirs.images_per_s, "1/s")
+    for field, run in known.items():
+        goals = _goals(5, 20) if field == "feature grid" else _goals(2, 4)
+        book.row(f"{what}, ours, {field}: {_OF_ORACLE}", run.number("conformation_correlation_over_oracle"))
+        area = run.number("per_particle_fsc_auc_mean") - theirs.area
+        book.row(f"{what}, ours, {field}: {_AREA}, ours − theirs", area, **_goals(0, 0.02))
+        book.row(f"{what}, ours, {field}: images a second, over theirs", _rate(run) / theirs.images_per_s, "×", **goals)
+    book.notes.append(
+        f"{_about(book)} Both: true poses, z of one dimension, {s.passes} epochs, each program's own defaults for the "
+        f"rest; theirs has {s.dim} units in its layers and so has our network of the same size."
+    )
+
+
+def mixture(book: Notebook) -> None:
+    """70S, 50S and 30S ribosomes mixed, and images without a particle among them."""
+    s, box = book.sizes, f"--box {book.sizes.mixed_box} --pixel-size {book.sizes.mixed_pixel_size:g}"
+    maps = _on_one_grid(book)
+    shape = f"{box} --snr 0.1 --shift 3 --seed 0 --particles {s.particles} --junk {s.junk:g}"
+    book.bench.cryoloom("data/mixture", "simulate", *maps, *shape.split(), "-o", "data/mixture")
+    run = _known(book, "mixture", f"{s.fast} --z-dim 2")
+    what = f"70S, 50S, 30S, {s.particles:,} images"
+    index = run.number("conformation_adjusted_rand_index")
+    book.row(f"{what}: adjusted Rand index of k-means on z", index, **_goals(0.9, 0.98))
+    book.row(
+        f"{what}, {100 * s.junk:g} % of them noise: area under ROC of junk_score",
+        run.number("junk_auc"),
+        **_goals(0.95, 0.99),
+    )
+    book.notes.append(
+        f"SNR 0.1 in {s.mixed_box} pixels of {s.mixed_pixel_size:g} Å, CTF, true poses; cropped to {s.working_box} "
+        "pixels; 50S and 30S laid on the 70S first; z of two dimensions. Noise counts for the second row only."
+    )
+
+
+def unknown(book: Notebook, name: str, what: str) -> None:
+    """Poses by loom, conformations by cryodrgn2 from there, its poses polished at each particle's own conformation."""
+    s, n = book.sizes, book.sizes.found_from
+    _simulate(book, f"{name}-{n}", n)
+    data = f"data/{name}-{n}"
+    loom = evaluated_run(book, data, f"{name}-loom", "loom", "--box", s.working_box, "--seed", 0)
+    size = f"--z-dim 1 --box {s.working_box} {s.fast} --conform.passes {s.passes} --seed 0"
+    found = evaluated_run(book, data, f"{name}-found", "cryodrgn2", "--init", f"{name}-loom", *size.split())
+    for run, system in ((loom, "loom, one volume"), (found, "cryodrgn2 --z-dim 1 from it")):
+        goals = _goals(0.02, 0.005) if run is found else {}
+        error = run.number("rotation_error_median")
+        book.row(f"{what}, {system}: median ‖R−R̂‖²_F", error, **{**goals, "better": "lower"})
+        book.row(f"{what}, {system}: whole run, wall", run.measured.seconds, "s")
     over = found.number("conformation_correlation_over_oracle")
-    book.row(f"{what}: |Spearman| of z with the coordinate, over the oracle's", over, better="higher", **goals)
-    book.row(f"{what}: the oracle's |Spearman|", found.number("oracle_conformation_correlation"))
-    book.row(f"{what}: per-particle FSC area, mean", found.number("per_particle_fsc_auc_mean"))
-    rates = [line["images_per_s"] for line in found.metrics if line["stage"] == "train"]
-    book.row(f"{what}: images a second, training", sum(rates) / len(rates), "1/s")
+    book.row(f"{what}, cryodrgn2: {_OF_ORACLE}", over, **_goals(0.85, 0.97))
+    book.row(f"{what}, cryodrgn2: {_AREA}", found.number("per_particle_fsc_auc_mean"))
+    book.notes.append(f"{n:,} images. {_about(book)}")
+
+
+def _goals(must: float, aim: float) -> dict[str, Any]:
+    return {"must": must, "aim": aim, "better": "higher"}
+
+
+def _simulate(book: Notebook, name: str, particles: int) -> None:
+    s, out = book.sizes, f"data/{name}"
+    molecule: tuple[object, ...] = ("phantom", "--states", 10)
+    if name.startswith("adk"):
+        structure, path = (book.data(f"trajectories/adk/{file}") for file in ("adk_closed.pdb", "adk_dims.dcd"))
+        molecule = (structure, "--trajectory", path)
+    shape = f"--box {s.box} --pixel-size {s.pixel_size:g} --snr 0.1 --shift 3 --seed 0 --particles {particles}"
+    book.bench.cryoloom(out, "simulate", *molecule, *shape.split(), "-o", out)
+
+
+def _known(book: Notebook, run: str, field: str = "", data: str = "") -> Evaluated:
+    """cryodrgn at the true poses of a set, which is called as the run where it is not named."""
+    s = book.sizes
+    size = f"{field or s.fast} --box {s.working_box} --train.passes {s.passes} --seed 0"
+    size += "" if "--z-dim" in size else " --z-dim 1"
+    return evaluated_run(book, f"data/{data or run}", run, "cryodrgn", "--poses", "known", *size.split(), truth=True)
+
+
+def _report(book: Notebook, what: str, found: Evaluated, goals: dict[str, Any]) -> None:
+    over = found.number("conformation_correlation_over_oracle")
+    book.row(f"{what}: {_OF_ORACLE}", over, **{"better": "higher", **goals})
+    book.row(f"{what}: the oracle's |Spearman|", _oracle(found))
+    book.row(f"{what}: {_AREA}", found.number("per_particle_fsc_auc_mean"))
+    book.row(f"{what}: images a second, training", _rate(found), "1/s")
     book.row(f"{what}: whole run, wall", found.measured.seconds, "s")
-    return found
+
+
+def _oracle(run: Evaluated) -> float:
+    return run.number("oracle_conformation_correlation")
+
+
+def _rate(run: Evaluated) -> float:
+    return mean(line["images_per_s"] for line in run.metrics if line["stage"] == "train")
+
+
+def _draw(book: Notebook, name: str, picture: str) -> None:
+    """Latents against the truth, and five maps along z beside the true ones of the same places."""
+    folder = book.bench.folder
+    decoder = Decoder.of_run(folder / name)
+    truth = read_particles(folder / f"data/{name}/truth/particles.star")
+    true = TrueConformations.of(folder / f"data/{name}/truth", decoder.trained.box)
+    coordinate = truth.column("conformation_coordinate").astype(float)
+    which = truth.column("conformation").astype(int)
+    along = first_component(decoder.z.numpy())
+    along = along * np.sign(np.corrcoef(along, coordinate)[0, 1])
+    order = along.argsort()
+    chosen = order[(np.array([0.05, 0.275, 0.5, 0.725, 0.95]) * (len(order) - 1)).astype(int)]
+    middle = [int(np.median(which[order[max(0, i - 100) : i + 100]])) for i in np.argsort(order)[chosen]]
+    maps = {"along z": [decoder.volume(decoder.z[i]) for i in chosen], "truth": [true(k) for k in middle]}
+    motion_picture(book.images / picture, along, coordinate, along[chosen], maps)
+    caption = "Left: z against the true coordinate. Right: maps at five places along z, below them the true ones there."
+    book.pictures.append(Picture(picture, caption))
+
+
+def _on_one_grid(book: Notebook) -> list[str]:
+    """The ribosome and its subunits, these laid on it, as files in the bench's folder."""
+    s, whole, names = book.sizes, torch.zeros(0), []
+    for name in _STATES:
+        volume: Tensor = density_from_map(book.data(f"maps/{name}.mrc"), s.mixed_box, s.mixed_pixel_size)
+        whole = whole if len(whole) else volume
+        names.append(f"{name}.mrc")
+        write_volume(book.bench.folder / names[-1], align_volume(volume, whole).volume, s.mixed_pixel_size)
+    return names
 
 
 def _about(book: Notebook) -> str:
     s = book.sizes
     return (
-        f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px, true poses given; cropped to "
-        f"{s.working_box} pixels. Feature grid, {s.passes} passes, then z settled. The oracle is the most likely "
-        "coordinate of each image against the true volumes at the true poses: what the noise allows."
+        f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px, cropped to {s.working_box} "
+        f"pixels. Feature grid, {s.passes} passes, then z settled. The oracle is the most likely coordinate of each "
+        "image against the true volumes at the true poses: what the noise allows."
     )
 
 
-_SCALES: dict[str, Any] = {"mini": Sizes(), "quick": Sizes(particles=200, few=100, passes=1)}
+def _pair(part: Callable[..., None]) -> dict[str, Callable[[Notebook], None]]:
+    def of(name: str, what: str) -> Callable[[Notebook], None]:
+        return lambda book: part(book, name, what)
+
+    return {"hinge": of("hinge", "Hinge"), "adk": of("adk", "AdK path")}
+
+
+_SCALES: dict[str, Any] = {
+    "mini": Sizes(),
+    "quick": Sizes(200, 100, passes=1, dim=16, found_from=200, equal="--field mlp --network.width 16"),
+}
 KNOWN = Table(
     name="hetero-known-poses",
     title="Conformations, poses known",
-    about="cryodrgn with a feature grid on motions of one coordinate, against what the noise allows.",
-    parts={"hinge": hinge, "adk": adk},
+    about="cryodrgn on motions of one coordinate and on a mixture, against what the noise allows and against cryoDRGN.",
+    parts={
+        "hinge": hinge,
+        "adk": adk,
+        "mixture": mixture,
+        **{f"against-{name}": part for name, part in _pair(against).items()},
+    },
+    scales=_SCALES,
+)
+ABINITIO = Table(
+    name="hetero-abinitio",
+    title="Conformations, poses unknown",
+    about="loom's poses, then conformations, on motions of one coordinate.",
+    parts=_pair(unknown),
     scales=_SCALES,
 )

@@ -133,10 +133,15 @@ class Peer:
             raise Skip("cryodrgn --version tells no version")
         self.name = f"cryodrgn {version[0]}"
 
-    def epochs(self, what: str, particles: str, *options: object) -> dict[int, float]:
-        """Seconds of each epoch of `cryodrgn WHAT PARTICLES -o WHAT OPTIONS`."""
-        self.book.bench.program(what, [self.command], "cryodrgn", what, particles, "-o", what, *options)
-        found = epoch_seconds(self.book.bench.log(what).read_text(errors="replace"))
+    def run(self, out: str, *options: object) -> None:
+        """`cryodrgn OPTIONS`, which makes `out`. Raises CommandError."""
+        self.book.bench.program(out, [self.command], "cryodrgn", *options)
+
+    def epochs(self, what: str, particles: str, *options: object, out: str = "") -> dict[int, float]:
+        """Seconds of each epoch of `cryodrgn WHAT PARTICLES -o OUT OPTIONS`, OUT called as the command else."""
+        out = out or what
+        self.run(out, what, particles, "-o", out, *options)
+        found = epoch_seconds(self.book.bench.log(out).read_text(errors="replace"))
         if not found:
             raise CommandError(f"cryodrgn {what} tells no time of an epoch")
         return found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, map_coordinates, zoom
 from skimage.filters import threshold_otsu
+from torch import Tensor
 
 from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume
@@ -90,6 +91,37 @@ def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int |
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=9)
     figure.tight_layout(pad=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def motion_picture(
+    path: Path, along: NDArray, coordinate: NDArray, places: NDArray, maps: dict[str, list[Tensor]]
+) -> Path:
+    """Latents (N,) against a true coordinate (N,), and surfaces of maps at some `places` along them, one row an entry.
+
+    All surfaces enclose as many voxels as Otsu's level does in the last map of the last row.
+    """
+    plt = pyplot()
+    last = list(maps.values())[-1][-1].numpy()
+    voxels = int((last > surface_level(last)).sum())
+    rows, columns = len(maps), len(places)
+    figure = plt.figure(figsize=(3.6 + 1.7 * columns, 1.9 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, columns + 2)
+    axis = figure.add_subplot(grid[:, :2])
+    axis.scatter(coordinate, along, s=2, alpha=0.3, c=coordinate, cmap="turbo")
+    axis.set(xlabel="true coordinate", ylabel="first component of z")
+    for place in places:
+        axis.axhline(place, color="black", linewidth=0.5)
+    for i, (label, row) in enumerate(maps.items()):
+        for j, volume in enumerate(row):
+            axis = figure.add_subplot(grid[i, j + 2])
+            values = volume.numpy()
+            _show(axis, surface_picture(values, level_of_volume(values, voxels), VIEWS[0]))
+            if j == 0:
+                axis.set_ylabel(label, fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
     plt.close(figure)

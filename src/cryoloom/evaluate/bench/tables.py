@@ -76,7 +76,19 @@ def tables() -> dict[str, Table]:
     read = (FIG2, FIG3, cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5)
     real = (cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5)
     movies = (TEMPOR_FIG4, TEMPOR_FIG9)
-    found = (MAIN_JOB, TABLE1, TABLE2, FIG4, *read, *real, *movies, hetero.KNOWN, THROUGHPUT, VS_CRYODRGN)
+    found = (
+        MAIN_JOB,
+        TABLE1,
+        TABLE2,
+        FIG4,
+        *read,
+        *real,
+        *movies,
+        hetero.KNOWN,
+        hetero.ABINITIO,
+        THROUGHPUT,
+        VS_CRYODRGN,
+    )
     return {table.name: table for table in found}
 
 
