@@ -1,6 +1,7 @@
 """Systems with conformations from the shell: they leave what is promised, junk is told apart, nonsense is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,17 @@ def test_the_stages_are_those_that_are_promised(found: Path):
         ),
         *(("latents", "settle"), ("results", None)),
     ]
+
+
+def test_a_run_of_another_data_set_is_refused(hinge: Path, found: Path, tmp_path: Path):
+    other = tmp_path / "other.star"
+    other.write_text((hinge / "particles.star").read_text().replace("particles.mrcs", "renamed.mrcs"))
+    shutil.copyfile(hinge / "particles.mrcs", tmp_path / "renamed.mrcs")
+    common = ("--system", "cryodrgn", "--init", found, "--datadir", tmp_path, *FAST, *ONE)
+    said = cryoloom("reconstruct", other, *common, "-o", tmp_path / "run", code=2)
+    assert "run of other particles" in said
+    assert "in row 1 it has image 1 of particles.mrcs" in said
+    assert "Traceback" not in said
 
 
 def test_evaluate_tells_of_conformations(hinge: Path, found: Path):

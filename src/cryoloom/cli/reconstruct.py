@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from cyclopts import Parameter, validators
 from rich.console import Console
@@ -168,6 +169,8 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
         pixel_size=config.pixel_size,
         require_images=True,
     )
+    if config.init is not None:
+        _check_same_images(particles, config.init)
     if particles.box > particles.source_box:
         raise InputError(
             f"--box {particles.box} is larger than the images of {config.particles}, which have {particles.source_box} "
@@ -178,6 +181,21 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
     check_images(particles)
     known = particles.poses() if config.poses is not None or config.init is not None else None
     return particles, known
+
+
+def _check_same_images(particles: Particles, init: Path) -> None:
+    """Raise InputError where the run `init`, row by row, is not of these particles."""
+    rows = particles.table["source_row"].to_numpy()
+    wanted = particles.image_keys()
+    theirs = read_particles(init / "particles.star").image_keys()[rows]
+    other = np.flatnonzero(wanted != theirs)
+    if len(other):
+        (name, number), (its_name, its_number) = wanted[other[0]], theirs[other[0]]
+        raise InputError(
+            f"--init {init} is a run of other particles: in row {int(rows[other[0]]) + 1} it has image "
+            f"{its_number + 1} of {its_name}, {particles.source} image {number + 1} of {name}. Give a run of this "
+            f"file; poses for renamed stacks are taken with --poses {init / 'particles.star'}."
+        )
 
 
 def _load_again(run: Run) -> tuple[Particles, Pose | None]:

@@ -193,6 +193,11 @@ class Particles:
             first = (shuffled < (len(names) + 1) // 2)[torch.from_numpy(member)]
         return torch.nonzero(first)[:, 0], torch.nonzero(~first)[:, 0]
 
+    def image_keys(self) -> pd.MultiIndex:
+        """What names each image wherever its stack lies: the name of the file and the number in it."""
+        names = self.table["image_file"].astype(str).str.rsplit("/", n=1).str[-1]
+        return pd.MultiIndex.from_arrays([names, self.table["image_index"].astype(int)])
+
     @property
     def has_movies(self) -> bool:
         """Whether every particle belongs to a movie."""

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import yaml
 from torch import Tensor
@@ -74,7 +73,7 @@ def match_particles(particles: Particles, reference: Particles) -> Tensor:
 
     Raises InputError when an image is not in `reference` or stands there twice.
     """
-    wanted, known = _image_keys(particles), _image_keys(reference)
+    wanted, known = particles.image_keys(), reference.image_keys()
     if known.has_duplicates:
         raise InputError(f"{reference.source}: an image stands in two rows; expected each image once.")
     rows = known.get_indexer(wanted)
@@ -85,12 +84,6 @@ def match_particles(particles: Particles, reference: Particles) -> Tensor:
             f"are not in {reference.source}; give the truth folder of the same data set."
         )
     return torch.from_numpy(rows)
-
-
-def _image_keys(particles: Particles) -> pd.MultiIndex:
-    table = particles.table
-    names = table["image_file"].astype(str).str.rsplit("/", n=1).str[-1]
-    return pd.MultiIndex.from_arrays([names, table["image_index"].astype(int)])
 
 
 def run_symmetry(run: Path) -> str:
