@@ -26,19 +26,30 @@ class EncoderSettings(BaseModel, extra="forbid"):
     width: int = Setting(default=32, gt=0, description="Channels of the first block; units of mlp's layers, by 8.")
     layers: int = Setting(default=2, gt=0, description="Residual layers of mlp, between its first and its last.")
     features: int = Setting(default=256, gt=0, description="Numbers that an image ends as.")
+    flat: float = Setting(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How far the shells of an image are brought to equal power, 1: wholly. Where large features hide "
+        "the small ones that tell orientations apart.",
+    )
     low_pass: int = Setting(
         default=0, ge=0, description="Gaussian low-pass copies of the image beside it, each half as wide as the last."
     )
 
 
-def small_images(spectrum: Tensor, lattice: FrequencyLattice, box: int, low_pass: int = 0) -> Tensor:
+def small_images(spectrum: Tensor, lattice: FrequencyLattice, box: int, low_pass: int = 0, flat: float = 0.0) -> Tensor:
     """Real images (B, 1 + low_pass, box, box) of spectra (B, P), cropped in Fourier space, standard deviation one.
 
-    Channel i ≥ 1 is filtered by exp(−|k|²/2σ²), σ = band / 2^i.
+    `flat` divides each shell of an image by that power of its own root mean square. Channel i ≥ 1 is filtered by
+    exp(−|k|²/2σ²), σ = band / 2^i.
     """
     band = min(float(lattice.radius[-1]), box / 2 - 1)
     small = FrequencyLattice.of_box(box, spectrum.device).prefix(band)
     cropped = spectrum[:, : len(small)]
+    if flat:
+        power = small.shell_mean(cropped.abs().square())
+        cropped = cropped * small.from_shells(power.clamp(min=1e-12 * power.amax()).pow(-0.5 * flat))
     filters = [torch.ones_like(small.radius)]
     filters += [torch.exp(-0.5 * (small.radius * 2**i / band) ** 2) for i in range(1, low_pass + 1)]
     images = small.images(cropped[:, None] * torch.stack(filters))
@@ -111,5 +122,5 @@ class Encoder(nn.Module):
         if self.views == 2:
             # Turning an image by π about its centre conjugates its transform.
             spectrum = torch.stack([spectrum, spectrum.conj()], 1).flatten(0, 1)
-        images = small_images(spectrum, batch.lattice, self.settings.box, self.settings.low_pass)
+        images = small_images(spectrum, batch.lattice, self.settings.box, self.settings.low_pass, self.settings.flat)
         return self.network(images).view(len(batch), self.views, -1).float()

@@ -167,7 +167,7 @@ class Fit:
                 group["lr"] = stage.rates.get(name, stage.lr)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, stage.batch_size)
-            step = self._prior_step if stage.poses == "prior" else self.step
+            step = {"prior": self._prior_step, "rehearsed": self._rehearsal_step}.get(stage.poses, self.step)
             state = self._keep(step(state, stage, index), stage)
         return state
 
@@ -198,7 +198,7 @@ class Fit:
         if stage.rehearsal:
             z = None if made.latent is None else made.latent.z.detach()
             drawn = Rehearsed.drawn(len(index), len(batch.lattice), g).select(mine, self.images.device)
-            price = price + stage.rehearsal * rehearse(self.model, batch, z, state.noise, drawn)
+            price = price + stage.rehearsal * rehearse(self.model, batch.index, batch.lattice, z, state.noise, drawn)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])
@@ -218,6 +218,15 @@ class Fit:
         price = self.model.poses.penalty(batch, self.model.poses(batch))
         self._descend(price.sum() / len(index), stage)
         (total,) = self.team.add([price.detach().sum()])
+        return replace(state, at=state.at + len(index), loss=state.loss + float(total))
+
+    def _rehearsal_step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
+        """One gradient step of what reads poses on the field's own projections; no image is looked at."""
+        mine, lattice = self.batches.mine(index, self.team), self.images.lattice.prefix(stage.band)
+        drawn = Rehearsed.drawn(len(index), len(lattice), self.session.generator).select(mine, self.images.device)
+        price = rehearse(self.model, index[mine], lattice, None, state.noise, drawn)
+        self._descend(price.sum() / (len(index) * len(lattice)), stage)
+        (total,) = self.team.add([price.detach().sum() / len(lattice)])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
 
     def _descend(self, price: Tensor, stage: Stage) -> None:
@@ -339,7 +348,7 @@ class Fit:
         metrics: dict[str, Any] = {"stage": stage.name, "pass": kind, "epoch": state.done, "band": round(stage.band, 2)}
         if kind == "train":
             metrics["loss"] = round(state.loss / state.at, 6)
-        if kind == "train" and stage.poses != "prior":
+        if kind == "train" and stage.poses not in ("prior", "rehearsed"):
             left, whole = state.squares[:, 1:].sum(1)
             metrics["unexplained"] = round(float(left / whole), 6)
             if self.model.conformation is not None:

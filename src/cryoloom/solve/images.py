@@ -39,6 +39,11 @@ class WorkingImages:
         """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
         return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)), self._scale)
 
+    @property
+    def clean(self) -> bool:
+        """Whether the images have no noise, as far as their background tells."""
+        return self._scale.clean
+
     def __len__(self) -> int:
         return len(self.particles)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from cryoloom.model.batch import Batch
-from cryoloom.physics.fourier import shift_phases
+from cryoloom.physics.fourier import FrequencyLattice, shift_phases
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.model import Model
 
@@ -33,22 +33,24 @@ class Rehearsed(NamedTuple):
         return Rehearsed(*(part[index].to(device) for part in self))
 
 
-def rehearse(model: Model, batch: Batch, z: Tensor | None, noise: Tensor, drawn: Rehearsed) -> Tensor:
-    """P · min_k(‖R − R̂_k‖²_F + |t − t̂_k|² in px²) of each particle (B,), on projections of the field as it is.
+def rehearse(
+    model: Model, index: Tensor, lattice: FrequencyLattice, z: Tensor | None, noise: Tensor, drawn: Rehearsed
+) -> Tensor:
+    """P · min_k(‖R − R̂_k‖²_F + |t − t̂_k|² in px²) of each projection (B,) of the field as it is.
 
-    They have the CTFs of the batch, conformations z (B, Z) and the noise of a power (D/2,) by shell, and take part in
-    no other loss: the field gets no gradient from them.
+    They have the CTFs of the particles `index` (B,), conformations z (B, Z) and the noise of a power (D/2,) by shell,
+    and take part in no other loss: the field gets no gradient from them.
     """
-    lattice, pixel_size = batch.lattice, model.images.pixel_size
+    pixel_size = model.images.pixel_size
     shift = drawn.shift * model.poses.shift_limit
     with torch.no_grad():
         slices = model.slices(drawn.rotation[:, None], lattice, z)[:, 0]
         moved = slices * shift_phases(lattice.k, shift / pixel_size, lattice.box)
         power = lattice.from_shells(noise.to(lattice.k))
-        images = moved * model.images.ctf(batch.index, lattice) + drawn.noise * power.sqrt()
-    # The mean grey value of an image is not known either.
-    images[:, 0] = 0
-    seen = Batch(batch.index, images, batch.evidence)
+        images = moved * model.images.ctf(index, lattice)
+        # What is left unexplained of images without noise is what the volume lacks.
+        images = images if model.images.clean else images + drawn.noise * power.sqrt()
+        seen = Batch(index, images, model.images.evidence_of(images, index, noise.to(lattice.k), lattice))
     said = model.poses(seen.read(model.features(seen)))
     turned = (said.rotation - drawn.rotation[:, None]).square().sum((-2, -1))
     off = ((said.shift - shift[:, None]) / pixel_size).square().sum(-1)

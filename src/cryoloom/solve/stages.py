@@ -7,9 +7,9 @@ from typing import Literal
 from cryoloom.model.poses.search import SearchSettings
 
 # random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
-# begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior: the same,
-# with nothing to learn from but that part's penalty.
-Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior"]
+# begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior,
+# rehearsed: the same, with nothing to learn from but that part's penalty, or the field's own projections.
+Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior", "rehearsed"]
 # model: what the conformation part says; stored: drawn from the stored ones; taught: the same, while the conformation
 # part learns to say them, or model where nothing is stored; settle, components: stored ones replaced before training,
 # by the best at the field or by the linear components in which images differ; none: the field at z = 0.

@@ -40,7 +40,10 @@ def _field(name: FieldName, width: int, blocks: int) -> FieldSettings:
 
 @dataclass(frozen=True)
 class Molecule:
-    """A molecule of Table 1: file of the data sets, box and pixel size in Å of its images, defoci in µm."""
+    """A molecule of Table 1: file of the data sets, box and pixel size in Å of its images, defoci in µm.
+
+    begun: by searches, since a network that begins with nothing learns to read nothing.
+    """
 
     name: str
     structure: str
@@ -48,10 +51,11 @@ class Molecule:
     box: int
     pixel_size: float
     defocus: str
+    begun: bool = False
 
 
 _ADK = Molecule("AdK", "structures/4ake.pdb", "--chain A", 128, 0.8, "0.4 1.2")
-_RIBOSOME = Molecule("80S", "maps/80S_4ug0_potential_80_4A.mrc", "", 100, 4.0, "1 2")
+_RIBOSOME = Molecule("80S", "maps/80S_4ug0_potential_80_4A.mrc", "", 100, 4.0, "1 2", begun=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Sizes:
     particles: int = 5000
     passes: int = 30
     ideal_passes: int = 60
+    begun: str = "--searches 40 --readings 600000 --encoder.flat 1 --train.noise shells"
+    begun_passes: int = 10
     box: int = 24
     width: int = 64
     many: int = 100_000
@@ -79,13 +85,32 @@ class Sizes:
 
 def ideal(book: Notebook, molecule: Molecule) -> None:
     """Images without noise: resolution, rotations and shifts."""
-    found, _ = _network_and_polished(book, molecule, "ideal")
+    found, polished = _network_and_polished(book, molecule, "ideal")
     what = f"{molecule.name}, ideal"
     book.row(f"{what}: resolution to the truth, FSC 0.5", _px(found), "px", must=2.3, aim=2.13)
     book.row(f"{what}: median {_ERROR}", found.number("rotation_error_median"), must=0.002, aim=0.0004)
     book.row(f"{what}: shift error, mean square", _shift_error(book, molecule, found), "px²", must=0.01, aim=0.001)
     book.row(f"{what}: whole run, wall", found.measured.seconds, "s")
+    if molecule.begun:
+        book.row(f"{what}, --polish: resolution to the truth, FSC 0.5", _px(polished), "px")
+        book.row(f"{what}, --polish: median {_ERROR}", polished.number("rotation_error_median"))
+        _from_nothing(book, molecule, found)
     book.notes.append(_about(book))
+
+
+def _from_nothing(book: Notebook, molecule: Molecule, found: Evaluated) -> None:
+    """The same without the searches at the beginning."""
+    data, run, passes = _data(book, molecule, "ideal"), f"{molecule.name}-nothing", book.sizes.symmetric_passes
+    alone = _run(book, replace(molecule, begun=False), data, run, train_passes=passes)
+    what = f"{molecule.name}, ideal, from nothing"
+    book.row(f"{what}: resolution to the truth, FSC 0.5", _px(alone), "px")
+    book.row(f"{what}: median {_ERROR}", alone.number("rotation_error_median"))
+    book.row(f"{what}: false mirror plane", _mirrored(book, run))
+    curves = {"begun by searches": found, "from nothing": alone}
+    left = {name: [m["unexplained"] for m in of.metrics if m["stage"] == "train"] for name, of in curves.items()}
+    picture = f"cryoai_{molecule.name.lower()}_begun.png"
+    training_curves(book.images / picture, left, "share of the images' power unexplained")
+    book.pictures.append(Picture(picture, f"{molecule.name} without noise: what is left unexplained, pass by pass."))
 
 
 def noisy(book: Notebook, molecule: Molecule) -> None:
@@ -255,6 +280,7 @@ def _network_and_polished(book: Notebook, molecule: Molecule, kind: str) -> tupl
     """What cryoai's network alone had found, with the time until then, and what its polished poses gave."""
     data, run, folder = _data(book, molecule, kind), f"{molecule.name}-{kind}-cryoai", book.bench.folder
     passes = {"ideal": book.sizes.ideal_passes, "noisy": book.sizes.passes}[kind]
+    passes = book.sizes.begun_passes if molecule.begun else passes
     polished = _run(book, molecule, data, run, "--polish", train_passes=passes)
     found = f"{run}/network/evaluation.json"
     book.bench.cryoloom(found, "evaluate", f"{run}/network", "--truth", f"{data}/truth")
@@ -274,8 +300,9 @@ def _run(
     """A run of cryoai; settings: beside or instead of the table's, with _ for their dots, flags: what has no value."""
     s = book.sizes
     chosen = {"encoder_box": s.box, "network_width": s.width, "train_passes": s.passes} | settings
+    begun = s.begun.split() if molecule.begun else []
     words = [word for name, value in chosen.items() for word in ("--" + name.replace("_", ".", 1), value)]
-    return evaluated_run(book, data, run, "cryoai", *_limits(book, molecule, seed), *words, *flags)
+    return evaluated_run(book, data, run, "cryoai", *_limits(book, molecule, seed), *begun, *words, *flags)
 
 
 def _px(run: Evaluated) -> float:
@@ -312,14 +339,21 @@ def _about(book: Notebook) -> str:
         f"µm) or {_RIBOSOME.box} of {_RIBOSOME.pixel_size:g} Å (80S; 1 to 2 µm), off centre by up to "
         f"{100 * _SHIFT:.1f} % of the box, cropped in Fourier space to {s.box}; pixels are those of that box. "
         f"FourierNet of {s.width} units, dense encoder; {s.ideal_passes} passes without noise, else {s.passes}; "
-        "seed 0. The polished run is the network's, refined."
+        "seed 0. The polished run is the network's, refined. The 80S begins with the volume of some searches "
+        f"(`{s.begun}`), and learns for {s.begun_passes} passes from there."
     )
 
 
 _SCALES: dict[str, Any] = {
     "mini": Sizes(),
-    "paper": Sizes(50_000, 30, 60, 128, 256, many=5_000_000, field_particles=50_000, device="cuda"),
-    "quick": Sizes(200, 1, 1, 24, 16, 300, 300, symmetric_passes=1, seeds=1, field_particles=100, field_passes=1),
+    "paper": Sizes(50_000, box=128, width=256, many=5_000_000, field_particles=50_000, device="cuda"),
+    "quick": Sizes(
+        *(200, 1, 1, "--searches 1 --readings 200", 1, 24, 16, 300, 300),
+        symmetric_passes=1,
+        seeds=1,
+        field_particles=100,
+        field_passes=1,
+    ),
 }
 TABLE1 = Table(
     name="cryoai-table1",
