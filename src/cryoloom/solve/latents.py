@@ -8,6 +8,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from cryoloom.model.conformation.settle import Settled, settle, signal_sigma
+from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.variability import Variability
 from cryoloom.solve.images import WorkingImages
@@ -19,6 +20,7 @@ _CHUNK = 256
 # Conformations of other particles that each particle is tried with, and Newton steps from the best of all.
 _CANDIDATES = 10
 _STEPS = 3
+_COMPONENTS_BAND = 28.0
 
 
 class Latents(NamedTuple):
@@ -44,9 +46,14 @@ def prior(n: int, model: Model) -> Latents:
 def of_components(
     images: WorkingImages, poses: Pose, noise: Tensor, band: float, mask: Tensor, stored: Latents, session: Session
 ) -> Latents:
-    """What all particles have of the linear components in which their images differ, as many as `stored` has."""
-    halves = images.particles.half_sets(session.run.config.seed)
-    variability = Variability(images, poses, halves, noise, band, mask, session.team)
+    """What all particles have of the linear components in which their images differ, as many as `stored` has.
+
+    They are sought up to a band at which many of them fit in memory.
+    """
+    halves, band = images.particles.half_sets(session.run.config.seed), min(band, _COMPONENTS_BAND)
+    coarse = images.coarse(band)
+    noise, mask = noise[: coarse.box // 2], resample_volume(mask, coarse.box).clamp(0, 1)
+    variability = Variability(coarse, poses, halves, noise, band, mask, session.team)
 
     def progress(done: int, total: int) -> None:
         session.progress("components", done, total, "iterations")
