@@ -48,6 +48,7 @@ class Sizes:
     mixed_box: int = 48
     mixed_pixel_size: float = 10.0
     found_from: int = 5000
+    found_box: int = 48
     cryodrgn: str = "cryodrgn"
     device: str = "cpu"
 
@@ -117,8 +118,8 @@ def unknown(book: Notebook, name: str, what: str) -> None:
     s, n = book.sizes, book.sizes.found_from
     _simulate(book, f"{name}-{n}", n)
     data = f"data/{name}-{n}"
-    loom = evaluated_run(book, data, f"{name}-loom", "loom", "--box", s.working_box, "--seed", 0)
-    size = f"--z-dim 1 --box {s.working_box} {s.fast} --conform.passes {s.passes} --seed 0"
+    loom = evaluated_run(book, data, f"{name}-loom", "loom", "--box", s.found_box, "--seed", 0)
+    size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --seed 0"
     found = evaluated_run(book, data, f"{name}-found", "cryodrgn2", "--init", f"{name}-loom", *size.split())
     for run, system in ((loom, "loom, one volume"), (found, "cryodrgn2 --z-dim 1 from it")):
         goals = _goals(0.02, 0.005) if run is found else {}
@@ -128,7 +129,7 @@ def unknown(book: Notebook, name: str, what: str) -> None:
     over = found.number("conformation_correlation_over_oracle")
     book.row(f"{what}, cryodrgn2: {_OF_ORACLE}", over, **_goals(0.85, 0.97))
     book.row(f"{what}, cryodrgn2: {_AREA}", found.number("per_particle_fsc_auc_mean"))
-    book.notes.append(f"{n:,} images. {_about(book)}")
+    book.notes.append(f"{n:,} images. {_about(book, s.found_box)}")
 
 
 def _goals(must: float, aim: float) -> dict[str, Any]:
@@ -200,10 +201,10 @@ def _on_one_grid(book: Notebook) -> list[str]:
     return names
 
 
-def _about(book: Notebook) -> str:
-    s = book.sizes
+def _about(book: Notebook, working_box: int = 0) -> str:
+    s, working_box = book.sizes, working_box or book.sizes.working_box
     return (
-        f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px, cropped to {s.working_box} "
+        f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px, cropped to {working_box} "
         f"pixels. Feature grid, {s.passes} passes, then z settled. The oracle is the most likely coordinate of each "
         "image against the true volumes at the true poses: what the noise allows."
     )
@@ -218,7 +219,7 @@ def _pair(part: Callable[..., None]) -> dict[str, Callable[[Notebook], None]]:
 
 _SCALES: dict[str, Any] = {
     "mini": Sizes(),
-    "quick": Sizes(200, 100, passes=1, dim=16, found_from=200, equal="--field mlp --network.width 16"),
+    "quick": Sizes(200, 100, passes=1, dim=16, found_from=200, found_box=24, equal="--field mlp --network.width 16"),
 }
 KNOWN = Table(
     name="hetero-known-poses",
