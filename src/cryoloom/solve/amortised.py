@@ -13,7 +13,7 @@ from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.search import SearchSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.refine import RefineSettings
-from cryoloom.solve.gradual import GradualSettings, at_known, together
+from cryoloom.solve.gradual import GradualSettings, at_known, slowed, together
 from cryoloom.solve.hybrid import refine_from
 from cryoloom.solve.march import MarchSettings, march
 from cryoloom.solve.setup import NeuralSettings, Setup
@@ -96,11 +96,7 @@ def searched_first(settings: AmortisedSettings, first: Stage, images: int, box: 
     passes = max(1, settings.readings // at_once)
     read = replace(first, name="reading", poses="rehearsed", train=("encoder", "poses"))
     read = replace(read, images=at_once, batch_size=_READ_AT_ONCE)
-    return [*found, *(_slowed(read, 1 + math.cos(math.pi * i / passes)) for i in range(passes))]
-
-
-def _slowed(stage: Stage, part: float) -> Stage:
-    return replace(stage, rates={name: part * rate for name, rate in stage.rates.items()})
+    return [*found, *(slowed(read, read.rates, 1 + math.cos(math.pi * i / passes)) for i in range(passes))]
 
 
 def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None) -> None:

@@ -57,7 +57,7 @@ def together(settings: GradualSettings, rates: Mapping[str, float], box: int, fa
         part = max(0.0, 2 * i / max(len(bands) - 1, 1) - 1)
         penalty = max(0.0, 1 - i / (fade * len(bands)))
         stage = _stage(settings, "train", 1, "model", train, band, penalty=penalty, **_pass(settings, i))
-        stages.append(_slowed(stage, rates, settings.last_rate**part))
+        stages.append(slowed(stage, rates, settings.last_rate**part))
     return [*stages, _stage(settings, "poses", 0, "infer", (), bands[-1])]
 
 
@@ -79,7 +79,7 @@ def at_known(
     train, stages = ("field", *rates), []
     for i, (band, beta) in enumerate(zip(bands, betas, strict=True)):
         stage = _stage(settings, "train", 1, "stored", train, band, beta=beta, **_pass(settings, i))
-        stages.append(_slowed(stage, rates, settings.last_rate ** (i / max(len(bands) - 1, 1))))
+        stages.append(slowed(stage, rates, settings.last_rate ** (i / max(len(bands) - 1, 1))))
     return stages
 
 
@@ -87,7 +87,8 @@ def _pass(settings: GradualSettings, number: int) -> dict[str, Any]:
     return {"images": settings.images, "map_name": f"pass_{number + 1}" if settings.keep_maps else ""}
 
 
-def _slowed(stage: Stage, rates: Mapping[str, float], part: float) -> Stage:
+def slowed(stage: Stage, rates: Mapping[str, float], part: float) -> Stage:
+    """The stage at a part of its own learning rate and of `rates`."""
     return replace(stage, lr=stage.lr * part, rates={name: rate * part for name, rate in rates.items()})
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from cryoloom.model.batch import Batch
+from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.fourier import FrequencyLattice, shift_phases
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.model import Model
@@ -47,10 +48,13 @@ def rehearse(
         slices = model.slices(drawn.rotation[:, None], lattice, z)[:, 0]
         moved = slices * shift_phases(lattice.k, shift / pixel_size, lattice.box)
         power = lattice.from_shells(noise.to(lattice.k))
-        images = moved * model.images.ctf(index, lattice)
+        ctf = model.images.ctf(index, lattice)
+        images = moved * ctf
         # What is left unexplained of images without noise is what the volume lacks.
         images = images if model.images.clean else images + drawn.noise * power.sqrt()
-        seen = Batch(index, images, model.images.evidence_of(images, index, noise.to(lattice.k), lattice))
+        # The mean grey value of an image is not known either.
+        images[:, 0] = 0
+        seen = Batch(index, images, Evidence.of_images(images, ctf, power, lattice))
     said = model.poses(seen.read(model.features(seen)))
     turned = (said.rotation - drawn.rotation[:, None]).square().sum((-2, -1))
     off = ((said.shift - shift[:, None]) / pixel_size).square().sum(-1)
