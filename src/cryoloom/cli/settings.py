@@ -1,9 +1,9 @@
 """Settings of a system from a YAML file and from `--FIELD VALUE` on the command line."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -35,9 +35,11 @@ def read_settings(
     or the file's entry that does not fit.
     """
     values = _read_yaml(config) if config is not None else {}
-    for option, value in _pairs(tokens, _switches(model)):
+    switches, optional = _options(model, _is_switch), _options(model, _may_be_none)
+    for option, value in _pairs(tokens, switches):
         _check_known(option, model, others)
-        _put(values, option.replace("-", "_").split("."), value)
+        left_out = option.replace("_", "-") in optional and value.lower() in ("none", "null")
+        _put(values, option.replace("-", "_").split("."), None if left_out else value)
     return checked_settings(model, values, config)
 
 
@@ -75,16 +77,24 @@ def _read_yaml(config: Path) -> dict[str, Any]:
     return values
 
 
-def _switches(model: type[BaseModel], prefix: str = "") -> set[str]:
-    """Names of the options that are on or off."""
+def _options(model: type[BaseModel], kind: Callable[[Any], bool], prefix: str = "") -> set[str]:
+    """Names of the options whose annotations are of a kind."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
         option = prefix + name.replace("_", "-")
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= _switches(field.annotation, option + ".")
-        elif field.annotation is bool:
+            found |= _options(field.annotation, kind, option + ".")
+        elif kind(field.annotation):
             found.add(option)
     return found
+
+
+def _is_switch(annotation: Any) -> bool:
+    return annotation is bool
+
+
+def _may_be_none(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
 
 
 def _pairs(tokens: tuple[str, ...], switches: set[str]) -> Iterator[tuple[str, str]]:
@@ -123,10 +133,10 @@ def _check_known(option: str, model: type[BaseModel], others: Iterable[str]) -> 
         raise InputError(f"there is no option --{option}: {hint}")
 
 
-def _put(values: dict[str, Any], path: list[str], value: str) -> None:
+def _put(values: dict[str, Any], path: list[str], value: str | None) -> None:
     for name in path[:-1]:
         # What a file says in the place of a whole group gives way to the option.
         if not isinstance(values.get(name), dict):
             values[name] = {}
         values = values[name]
-    values[path[-1]] = None if value.lower() in ("none", "null") else value
+    values[path[-1]] = value

@@ -7,6 +7,7 @@ from cryoloom.cli.settings import read_settings, setting_fields
 from cryoloom.errors import InputError
 from cryoloom.systems.catalogue import SYSTEMS
 from cryoloom.systems.cryoai import CryoAISettings
+from cryoloom.systems.cryodrgn import CryodrgnSettings
 from cryoloom.systems.loom import LoomSettings
 
 
@@ -41,6 +42,12 @@ def test_none_takes_a_value_back(tmp_path):
     settings = read_settings(LoomSettings, file, ("--max-shift-angst", "none", "--ab_initio.starts", "1"))
     assert settings.max_shift_angst is None
     assert settings.ab_initio.starts == 1
+
+
+def test_none_is_a_word_where_an_option_lists_it():
+    settings = read_settings(CryodrgnSettings, None, ("--z-start", "none", "--mask-diameter-angst", "None"))
+    assert settings.z_start == "none"
+    assert settings.mask_diameter_angst is None
 
 
 @pytest.mark.parametrize("system", SYSTEMS.values(), ids=lambda system: system.name)
