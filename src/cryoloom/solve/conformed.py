@@ -18,18 +18,10 @@ from cryoloom.solve.stages import Stage
 from cryoloom.solve.warm import load_part, trained_parts
 
 
-class ConformationSettings(NeuralSettings):
-    """Settings of systems whose volume depends on a latent z."""
+class LatentSettings(NeuralSettings):
+    """Settings of systems whose volume depends on a latent z that an encoder reads off images."""
 
     z_dim: int = Field(default=8, ge=0, description="Dimensions of each particle's conformation z; 0: one volume.")
-    conformation: Literal["vae", "table"] = Field(
-        default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
-    )
-    z_start: Literal["components", "none"] = Field(
-        default="components",
-        description="What z the field learns at first: that of the linear components in which images differ, which the "
-        "encoder learns to say, or none but what the encoder finds by itself (as in the papers).",
-    )
     # At weight 1 an encoder that has learnt little yet is better off saying nothing, and never recovers.
     beta: float = Field(
         default=0.2, ge=0, description="Weight of the KL divergence while conformations are learnt, in nats an image."
@@ -38,6 +30,29 @@ class ConformationSettings(NeuralSettings):
     beta_passes: int = Field(default=5, ge=0, description="Passes in which it goes from the first to the full weight.")
     encoder: EncoderSettings = EncoderSettings(network="mlp")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the parts that infer conformations."""
+        return {"encoder": self.encoder_rate, "conformation": self.encoder_rate}
+
+    def betas(self, passes: int) -> list[float]:
+        """The KL's weight in each of some passes: from the first to the full weight in a line, then constant."""
+        first, n = min(self.beta_first, self.beta), max(self.beta_passes, 1)
+        return [first + (self.beta - first) * min(i / n, 1.0) if self.beta_passes else self.beta for i in range(passes)]
+
+
+class ConformationSettings(LatentSettings):
+    """Settings of systems that may begin with linear components, keep z in a table, and settle it at the end."""
+
+    conformation: Literal["vae", "table"] = Field(
+        default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
+    )
+    z_start: Literal["components", "none"] = Field(
+        default="components",
+        description="What z the field learns at first: that of the linear components in which images differ, which the "
+        "encoder learns to say, or none but what the encoder finds by itself (as in the papers).",
+    )
     table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
     settle_rounds: int = Field(
         default=1,
@@ -52,14 +67,7 @@ class ConformationSettings(NeuralSettings):
     @property
     def rates(self) -> dict[str, float]:
         """Learning rates of the parts that infer conformations."""
-        if self.conformation == "table":
-            return {"conformation": self.table_rate}
-        return {"encoder": self.encoder_rate, "conformation": self.encoder_rate}
-
-    def betas(self, passes: int) -> list[float]:
-        """The KL's weight in each of some passes: from the first to the full weight in a line, then constant."""
-        first, n = min(self.beta_first, self.beta), max(self.beta_passes, 1)
-        return [first + (self.beta - first) * min(i / n, 1.0) if self.beta_passes else self.beta for i in range(passes)]
+        return {"conformation": self.table_rate} if self.conformation == "table" else super().rates
 
 
 def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, nn.Module]:
@@ -73,7 +81,7 @@ def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, n
 
 
 def dvae_parts(
-    setup: Setup, settings: ConformationSettings, dynamics: DynamicsSettings, movies: tuple[Tensor, Tensor]
+    setup: Setup, settings: LatentSettings, dynamics: DynamicsSettings, movies: tuple[Tensor, Tensor]
 ) -> dict[str, nn.Module]:
     """A field of z, an encoder, and a DVAE over the features of movies: of each particle movie and frame (N,)."""
     field, encoder = setup.field(settings.z_dim), Encoder(settings.encoder, 1, setup.beginning)

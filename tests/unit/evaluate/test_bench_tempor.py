@@ -44,9 +44,9 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     simulate, half, baseline, ours = book.bench.commands
     assert "--turn 81" in simulate
     assert "--init constant/cryodrgn-20" in ours
-    shared = ("--z-dim 1", "--network.width 128", "--beta 0.05", "--train.last-band 10", "--seed 0")
+    shared = ("--z-dim 1", "--network.width 128", "--train.last-band 23", "--seed 0")
     assert all(word in command for command in (half, baseline, ours) for word in shared)
-    assert [c.split("--train.passes ")[1].split()[0] for c in (half, baseline, ours)] == ["20", "40", "20"]
+    assert [c.split("--train.passes ")[1].split()[0] for c in (half, baseline, ours)] == ["20", "60", "40"]
     rows = {row.name: row for row in book.rows}
     better = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: frames better than cryodrgn"]
     assert (better.value, better.must, better.ok) == (100.0, 80.0, True)
