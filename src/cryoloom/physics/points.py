@@ -41,7 +41,7 @@ class _WaveSums(torch.autograd.Function):
         for i in range(places.shape[0]):
             for j in range(places.shape[1]):
                 x, y = places[i, j].unbind(-1)
-                torch.mm((_waves(x, nx, box) * density[i, :, None]).T, _waves(y, ny, box), out=sums[i, j])
+                torch.mm(_waves(x, nx, box) * density[i], _waves(y, ny, box).T, out=sums[i, j])
         return sums
 
     @staticmethod
@@ -56,26 +56,36 @@ class _WaveSums(torch.autograd.Function):
                 gradient = gradients[0][i, j]
                 x, y = places[i, j].unbind(-1)
                 columns, rows = _waves(x, nx, box), _waves(y, ny, box)
-                across = columns @ gradient
-                of_density[i] += (across * rows).sum(-1)
+                across = gradient.T @ columns
+                of_density[i] += (across * rows).sum(0)
                 if of_places is not None:
-                    of_places[i, j, :, 0] = _slope(columns, rows @ gradient.T, box) * density[i]
+                    of_places[i, j, :, 0] = _slope(columns, gradient @ rows, box) * density[i]
                     of_places[i, j, :, 1] = _slope(rows, across, box) * density[i]
         return of_density, of_places, None, None, None
 
 
 def _waves(x: Tensor, n: int, box: int) -> Tensor:
-    """cos and sin of 2π k x / D for k = 0 … n − 1, (M,) → (M, 2n)."""
-    phase = x[:, None] * (torch.arange(n, device=x.device, dtype=x.dtype) * (2 * math.pi / box))
-    return torch.cat([torch.cos(phase), torch.sin(phase)], -1)
+    """cos and sin of 2π k x / D for k = 0 … n − 1, (M,) → (2n, M)."""
+    angle = x * (2 * math.pi / box)
+    waves = x.new_empty(2, n, len(x))
+    waves[0, 0], waves[1, 0] = 1, 0
+    made = 1
+    while made < n:
+        # The waves there are, shifted by `made`: two products each, where a sine costs dozens.
+        cos, sin = waves[:, : min(made, n - made)]
+        step_cos, step_sin = torch.cos(made * angle), torch.sin(made * angle)
+        waves[0, made : 2 * made] = cos * step_cos - sin * step_sin
+        waves[1, made : 2 * made] = sin * step_cos + cos * step_sin
+        made *= 2
+    return waves.view(2 * n, -1)
 
 
 def _slope(waves: Tensor, of: Tensor, box: int) -> Tensor:
-    """Derivative (M,) along x of Σ_j `of`_j waves_j (M, 2n)."""
-    cos, sin = waves.chunk(2, -1)
-    of_cos, of_sin = of.chunk(2, -1)
-    k = torch.arange(cos.shape[-1], device=waves.device, dtype=waves.dtype) * (2 * math.pi / box)
-    return (cos * of_sin - sin * of_cos) @ k
+    """Derivative (M,) along x of Σ_j `of`_j waves_j, for waves and `of` (2n, M)."""
+    cos, sin = waves.chunk(2)
+    of_cos, of_sin = of.chunk(2)
+    k = torch.arange(len(cos), device=waves.device, dtype=waves.dtype) * (2 * math.pi / box)
+    return k @ (cos * of_sin - sin * of_cos)
 
 
 def sphere_points(box: int, radius: float) -> Tensor:
