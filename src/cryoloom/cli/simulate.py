@@ -40,6 +40,7 @@ def simulate(
     stride: int = 1,
     hinge: str | None = None,
     hinge_like: str | None = None,
+    domains: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None,
     movies: int | None = None,
     frames: int | None = None,
     motion: Motion = "constant",
@@ -97,8 +98,8 @@ def simulate(
     junk
         Part of the images that hold no particle, only noise; their conformation is -1 in the truth.
     states
-        Number of steps in which the phantom opens, a part turns, or a hinge swings; with --movies as many as there are
-        frames.
+        Number of steps in which the phantom opens, a part turns, a hinge swings or domains move; with --movies as many
+        as there are frames.
     turn
         Degrees by which what comes after a residue turns about its bond, in --states steps; of the phantom, one half.
     about
@@ -111,6 +112,9 @@ def simulate(
         CHAIN:FIRST-LAST: these residues of the STRUCTURE swing about their ends as a rigid body, in --states steps.
     hinge_like
         Chain whose domain shows where the swing begins; it ends as deposited.
+    domains
+        Residues such as 94-179+308-480 180-307: each of these domains goes as a rigid body from where the first of two
+        STRUCTUREs has it to where the second has it, in --states steps; the rest stays as in the first.
     movies
         Simulate this many movies of one molecule each, with --frames.
     frames
@@ -146,7 +150,7 @@ def simulate(
         seed=seed,
     )
     steps = states if states is not None else (frames or 1)
-    moves = {"turn": turn, "about": about, "hinge": hinge, "hinge_like": hinge_like}
+    moves = {"turn": turn, "about": about, "hinge": hinge, "hinge_like": hinge_like, "domains": domains}
     source = Source(structures, chain, trajectory, stride, steps, superpose, **moves)
     console = Console()
     with _Bars(console) as bars:

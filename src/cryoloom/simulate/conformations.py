@@ -20,6 +20,7 @@ from cryoloom.data.structure import (
 )
 from cryoloom.errors import InputError
 from cryoloom.simulate.density import density_from_map, density_from_structure
+from cryoloom.simulate.domains import domain_path
 from cryoloom.simulate.hinge import Hinge, swing_of
 from cryoloom.simulate.phantom import phantom, phantom_structure
 from cryoloom.simulate.turning import PHANTOM_BOND, turning
@@ -54,6 +55,7 @@ class Source:
     """What the user named: structures or maps, or the word phantom, and how to read them.
 
     turn, about: degrees by which what follows a residue turns about its bond in `states` steps, see `turning`.
+    domains: of two structures, what goes from its place in the first to that in the second, see `domains`.
     """
 
     structures: tuple[Path, ...]
@@ -67,6 +69,7 @@ class Source:
     about: str | None = None
     hinge: str | None = None
     hinge_like: str | None = None
+    domains: tuple[str, ...] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Every entry as plain JSON types."""
@@ -89,6 +92,8 @@ def conformations_of(source: Source, box: int, pixel_size: float) -> Conformatio
         return _of_trajectory(source, box, pixel_size)
     if source.hinge is not None:
         return _of_hinge(source, box, pixel_size)
+    if source.domains is not None:
+        return _of_domains(source, source.domains, box, pixel_size)
     labels = tuple(name.name for name in names)
     maps = [name for name in names if name.name.lower().endswith(_MAP_SUFFIXES)]
     if len(maps) == len(names):
@@ -178,6 +183,23 @@ def _of_hinge(source: Source, box: int, pixel_size: float) -> Conformations:
         return density_from_structure(moved, box, pixel_size, source.blur, centre)
 
     return Conformations(tuple(f"{path.name}, hinge {way:.3f}" for way in ways), volume)
+
+
+def _of_domains(source: Source, domains: tuple[str, ...], box: int, pixel_size: float) -> Conformations:
+    if len(source.structures) != 2 or not all(is_structure(path) for path in source.structures):
+        raise InputError("--domains needs two STRUCTUREs of atoms: where the domains begin, and where they end.")
+    if source.states < 2:
+        raise InputError("--domains needs --states N: the number of steps from the first to the second, at least 2.")
+    begin, end = source.structures
+    path = domain_path(begin, end, domains, source.chain)
+    ways = np.linspace(0, 1, source.states)
+    centre = np.mean([_mass_centre(path.structure, path.at(way)) for way in ways], axis=0)
+
+    def volume(i: int) -> Tensor:
+        moved = with_positions(path.structure, path.at(ways[i]))
+        return density_from_structure(moved, box, pixel_size, source.blur, centre)
+
+    return Conformations(tuple(f"{begin.name} to {end.name}, {way:.3f}" for way in ways), volume)
 
 
 def _mass_centre(molecule: gemmi.Structure, xyz: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def swing_of(structure: gemmi.Structure, hinge: Hinge) -> Swing:
     is the swing, without the shift that is left. Sugars and ligands go with the residue that they are nearest to.
     Raises InputError where chains or residues are missing.
     """
-    own, other = _alphas(structure, hinge.chain), _alphas(structure, hinge.like)
+    own, other = alphas(structure, hinge.chain), alphas(structure, hinge.like)
     inside = range(hinge.first, hinge.last + 1)
     common = own.keys() & other.keys()
     domain, rest = sorted(common & set(inside)), sorted(common - set(inside))
@@ -66,28 +66,31 @@ def swing_of(structure: gemmi.Structure, hinge: Hinge) -> Swing:
             f"--hinge {hinge.chain}:{hinge.first}-{hinge.last}: chains {hinge.chain} and {hinge.like} {shared}; "
             f"expected at least {_AWAY} of each."
         )
-    placed = _fit([other[i] for i in rest], [own[i] for i in rest])
+    placed = superposition([other[i] for i in rest], [own[i] for i in rest])
     begins = [placed.apply(other[i]) for i in domain]
-    turn = _fit([own[i] for i in domain], [gemmi.Position(p) for p in begins])
+    turn = superposition([own[i] for i in domain], [gemmi.Position(p) for p in begins])
     rotvec = Rotation.from_matrix(np.array(turn.mat.tolist())).as_rotvec()
     mine = [i for i in sorted(own) if i in inside]
     pivot = np.mean([own[mine[0]].tolist(), own[mine[-1]].tolist()], axis=0)
     return Swing(_moving(structure, hinge), pivot, rotvec)
 
 
-def _alphas(structure: gemmi.Structure, chain: str) -> dict[int, gemmi.Position]:
+def alphas(structure: gemmi.Structure, chain: str) -> dict[int, gemmi.Position]:
+    """Cα atoms of a chain by their residue's number. Raises InputError where there is no such chain."""
     names = [c.name for c in structure[0]]
     if chain not in names:
         raise InputError(f"{structure.name} has no chain {chain!r}: its chains are {', '.join(dict.fromkeys(names))}.")
     sites = [site for site in structure[0].all() if site.chain.name == chain]
-    return {_number(s): s.atom.pos for s in sites if s.atom.name == "CA" and s.atom.element.name == "C"}
+    return {residue_number(s): s.atom.pos for s in sites if s.atom.name == "CA" and s.atom.element.name == "C"}
 
 
-def _number(site: gemmi.CRA) -> int:
+def residue_number(site: gemmi.CRA) -> int:
+    """Number of an atom's residue, as deposited."""
     return site.residue.seqid.num or 0
 
 
-def _fit(moving: list[gemmi.Position], fixed: list[gemmi.Position]) -> gemmi.Transform:
+def superposition(moving: list[gemmi.Position], fixed: list[gemmi.Position]) -> gemmi.Transform:
+    """The turn and shift that brings positions closest to others."""
     return gemmi.superpose_positions(fixed, moving).transform
 
 
@@ -95,7 +98,7 @@ def _moving(structure: gemmi.Structure, hinge: Hinge) -> np.ndarray:
     xyz, sites = positions(structure), list(structure[0].all())
     # Sugars carry residue numbers of their own, in chains of their own or not.
     peptide = np.array([site.residue.find_atom("CA", "*") is not None for site in sites])
-    inside = np.array([s.chain.name == hinge.chain and hinge.first <= _number(s) <= hinge.last for s in sites])
+    inside = np.array([s.chain.name == hinge.chain and hinge.first <= residue_number(s) <= hinge.last for s in sites])
     moving = np.flatnonzero(inside & peptide)
     residues: dict[tuple[str, str], list[int]] = {}
     for i in np.flatnonzero(~peptide):

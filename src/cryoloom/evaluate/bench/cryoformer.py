@@ -44,9 +44,9 @@ class Sizes:
     box: int = 32
     states: int = 10
     snrs: tuple[float, ...] = (0.1, 0.01)
-    passes: int = 20
+    passes: int = 10
     queries: tuple[int, ...] = (2, 4, 8)
-    coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 30)
+    coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 15)
     quick: tuple[object, ...] = ()
     device: str = "cpu"
 

@@ -20,8 +20,9 @@ from cryoloom.solve.decode import Decoder
 class Sizes:
     """How much of it is measured: pixel in Å; turn in degrees, from the first frame to the last.
 
-    first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta: of
-    cryodrgn, tempor has its own. batch: of both. every: of so many frames one is scored.
+    first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta,
+    beta_first: of cryodrgn, alone and before tempor, which has its own. batch: of both. every: of so many frames one
+    is scored.
     """
 
     movies: int = 100
@@ -37,6 +38,7 @@ class Sizes:
     passes: int = 40
     band: float = 23.0
     beta: float = 0.3
+    beta_first: float = 0.05
     batch: int = 20
     tempor: tuple[str, ...] = ()
     every: int = 2
@@ -79,14 +81,14 @@ class Film:
         grid = f"--box {s.box} --pixel-size {s.pixel:g} --snr {s.snr:g} --shift 0 --seed 0"
         self.book.bench.cryoloom(out, "simulate", "phantom", *what.split(), *grid.split(), "-o", out)
 
-    def run(self, system: str, passes: int, init: str = "") -> Scored:
-        """Train a system and score its frames; poses are the true ones."""
+    def run(self, system: str, passes: int, init: str = "", beta: float = 0) -> Scored:
+        """Train a system and score its frames; poses are the true ones. beta: of cryodrgn, the table's by default."""
         s = self.sizes
         run = f"{self.name}/{system}-{passes}" + (f"-after-{Path(init).name}" if init else "")
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
         band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"
-        published = ("--z-start", "none", "--settle-rounds", 0, "--beta", s.beta)
+        published = ("--z-start", "none", "--settle-rounds", 0, "--beta", beta or s.beta)
         more = s.tempor if system == "tempor" else published
         given = ("--seed", 0, *poses, *size.split(), "--train.batch-size", s.batch, *band.split(), *more)
         reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
@@ -104,7 +106,7 @@ class Film:
         """cryodrgn and, begun from its first passes, tempor, both trained equally long; the baseline's run."""
         first, n = self.sizes.first, self.sizes.passes
         begun, baseline = f"{self.name}/cryodrgn-{first}", f"{self.name}/cryodrgn-{first + n}"
-        self.run("cryodrgn", first)
+        self.run("cryodrgn", first, beta=self.sizes.beta_first)
         return self.run("cryodrgn", first + n), self.run("tempor", n, begun), baseline
 
 
@@ -148,8 +150,8 @@ def _compared(book: Notebook, motion: str, goals: bool) -> None:
         f"Half of the phantom turns by {s.turn:g}° in {s.frames} frames, each seen from a direction of its own; poses "
         f"known; {s.pixel:g} Å a pixel. Same field (mlp, {s.blocks} × {s.width}), encoder, batches ({s.batch}), "
         f"rate of the field and band ({s.band:g} pixels); cryodrgn as published, β {s.beta:g} (0.05 and a faster "
-        f"encoder were worse), for {s.first + s.passes} passes; tempor at its defaults for {s.passes} from cryodrgn's "
-        f"first {s.first}. One frame of {s.every} is scored."
+        f"encoder were worse), for {s.first + s.passes} passes; tempor at its defaults for {s.passes} from "
+        f"{s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse). One frame of {s.every} is scored."
     )
 
 
