@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.stats import rankdata
+from scipy.stats import hypergeom, rankdata
 
 Array = NDArray[np.floating]
 
@@ -96,11 +96,38 @@ def adjusted_rand_index(labels: NDArray, truth: NDArray) -> float:
 
     Hubert & Arabie, J. Classification 2 (1985).
     """
+    table = _together(labels, truth)
+    both, rows, columns = (float((n * (n - 1) / 2).sum()) for n in (table, table.sum(1), table.sum(0)))
+    chance = rows * columns / (len(labels) * (len(labels) - 1) / 2)
+    most = (rows + columns) / 2
+    return 1.0 if most == chance else (both - chance) / (most - chance)
+
+
+def adjusted_mutual_information(labels: NDArray, truth: NDArray) -> float:
+    """(I − E[I]) / (mean of both entropies − E[I]) of two groupings (N,): 0 as by chance, 1 for equal ones.
+
+    E[I] is that of groups of the same sizes put together at random. Vinh, Epps & Bailey, JMLR 11 (2010).
+    """
+    table = _together(labels, truth)
+    n, rows, columns = len(labels), table.sum(1), table.sum(0)
+    shared = np.arange(1, int(min(rows.max(), columns.max())) + 1)[:, None, None]
+    chance = hypergeom.pmf(shared, n, rows[:, None], columns)
+    expected = float((chance * _information(shared, n, rows, columns)).sum())
+    information = float(_information(np.maximum(table, 1), n, rows, columns)[table > 0].sum())
+    entropies = [-float((share * np.log(share)).sum()) for share in (rows / n, columns / n)]
+    most = sum(entropies) / 2
+    return 1.0 if most == expected else (information - expected) / (most - expected)
+
+
+def _together(labels: NDArray, truth: NDArray) -> Array:
+    """How many are in both of each pair of groups, (I, J)."""
     _, i = np.unique(labels, return_inverse=True)
     _, j = np.unique(truth, return_inverse=True)
     table = np.zeros((i.max() + 1, j.max() + 1))
     np.add.at(table, (i, j), 1)
-    both, rows, columns = (float((n * (n - 1) / 2).sum()) for n in (table, table.sum(1), table.sum(0)))
-    chance = rows * columns / (len(i) * (len(i) - 1) / 2)
-    most = (rows + columns) / 2
-    return 1.0 if most == chance else (both - chance) / (most - chance)
+    return table
+
+
+def _information(shared: NDArray, n: int, rows: Array, columns: Array) -> Array:
+    """What pairs of groups with so many shared among n add to the mutual information, nats."""
+    return shared / n * np.log(n * shared / (rows[:, None] * columns))

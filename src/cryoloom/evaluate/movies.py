@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from cryoloom.data import read_particles, read_volume
@@ -13,7 +14,11 @@ from cryoloom.data.files import existing
 from cryoloom.errors import InputError
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.truth import match_particles
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.solve.decode import Decoder
+
+# Beyond this part of Nyquist maps of single frames hold more noise than molecule.
+LOW_PASS = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,15 @@ class FrameScores:
     """Of N frames: resolution (N,) in Å at FSC 0.5 to the frame's true map, and FSC (N, D/2) itself.
 
     found, true: (N,) coordinate from 0 to 1 along the true conformations, of the recovered map and of the truth.
+    psnr, ssim: (N,) peak signal to noise in dB and structural similarity, of both maps up to `LOW_PASS` of Nyquist.
     """
 
     resolution: Tensor
     curves: Tensor
     found: Tensor
     true: Tensor
+    psnr: Tensor
+    ssim: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,26 @@ def score_frames(
     """
     mean = decoder.z if mean is None else mean
     chosen = list(range(len(mean)) if rows is None else rows)
-    curves, resolution, found = [], [], []
+    curves, numbers = [], []
     for row in chosen:
-        volume = decoder.volume(mean[row])
-        curve = fsc(volume, truth.maps[int(truth.conformation[row])], truth.pixel_size)
+        volume, true = decoder.volume(mean[row]), truth.maps[int(truth.conformation[row])]
+        curve = fsc(volume, true, truth.pixel_size)
         curves.append(curve.fsc)
-        resolution.append(curve.resolution(0.5))
-        found.append(nearest_coordinate(volume, truth.maps))
-    return FrameScores(torch.tensor(resolution), torch.stack(curves), torch.tensor(found), truth.coordinate[chosen])
+        numbers.append((curve.resolution(0.5), nearest_coordinate(volume, truth.maps), *likeness(volume, true)))
+    resolution, found, psnr, ssim = torch.tensor(numbers).T
+    return FrameScores(resolution, torch.stack(curves), found, truth.coordinate[chosen], psnr, ssim)
+
+
+def likeness(volume: Tensor, true: Tensor) -> tuple[float, float]:
+    """PSNR (dB) and SSIM of a map (D, D, D), in the grey values that fit the true one best, both low-passed."""
+    keep = radii3(len(true)) <= LOW_PASS * len(true) / 2
+    a, b = (centred_ifft3(centred_fft3(map_) * keep).double() for map_ in (volume, true))
+    a = a - a.mean()
+    fitted = ((a * b).sum() / a.square().sum()) * a + b.mean()
+    peak = float(b.max() - b.min())
+    ssim = structural_similarity(b.numpy(), fitted.numpy(), data_range=peak)
+    assert isinstance(ssim, float)
+    return float(peak_signal_noise_ratio(b.numpy(), fitted.numpy(), data_range=peak)), ssim
 
 
 def nearest_coordinate(volume: Tensor, maps: Tensor) -> float:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cryoloom.evaluate.bench import tempor
-from cryoloom.evaluate.bench.curves import frames_picture
+from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook, tables
 from cryoloom.evaluate.bench.tempor import Film, Scored, Sizes, gain
@@ -14,8 +14,8 @@ TRUE = torch.linspace(0, 1, 20)
 
 
 def scored(resolution: float, error: float) -> Scored:
-    scores = FrameScores(torch.full((20,), resolution), torch.ones(20, 16), TRUE + error, TRUE)
-    return Scored(scores, -TRUE[:, None], turn=81.0)
+    scores = FrameScores(torch.full((20,), resolution), torch.ones(20, 16), TRUE + error, TRUE, *torch.ones(2, 20))
+    return Scored(scores, -TRUE[:, None], span=81.0)
 
 
 class Pretended(Workbench):
@@ -33,13 +33,14 @@ def book(tmp_path) -> Notebook:
 
 def test_gains_are_in_percent_of_the_baseline():
     assert gain(scored(20.0, 0), scored(18.0, 0)).tolist() == pytest.approx([10.0] * 20)
-    assert scored(20.0, 0.1).angle_error == pytest.approx(8.1, rel=1e-4)
+    assert scored(20.0, 0.1).path_error == pytest.approx(8.1, rel=1e-4)
     assert scored(20.0, 0.1).rank == pytest.approx(1.0)
 
 
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     monkeypatch.setattr(Film, "score", lambda self, run, smooth=False: scored(18.0 if "tempor" in run else 20.0, 0.05))
     monkeypatch.setattr(tempor, "frames_picture", lambda *_: None)
+    monkeypatch.setattr(tempor, "fsc_spread", lambda *_: None)
     tempor.constant(book)
     simulate, half, baseline, ours = book.bench.commands
     assert "--turn 81" in simulate
@@ -56,12 +57,11 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
 
 def test_a_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    path = frames_picture(
-        tmp_path / "f.png", {"a": torch.randn(9, 1), "b": torch.randn(9, 2)}, TRUE[:9], torch.randn(9)
-    )
+    path = frames_picture(tmp_path / "f.png", {"a": torch.randn(9), "b": torch.randn(9)}, TRUE[:9], torch.randn(9))
     assert path.stat().st_size > 1000
+    assert fsc_spread(tmp_path / "c.png", {"a": torch.rand(9, 12)}, 2.5).stat().st_size > 1000
 
 
 def test_the_tables_are_known():
-    for name in ("tempor-fig4", "tempor-fig9"):
+    for name in ("tempor-fig4", "tempor-fig7", "tempor-fig9"):
         assert {"mini", "paper", "quick"} <= tables()[name].scales.keys()

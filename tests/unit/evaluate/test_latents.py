@@ -1,5 +1,7 @@
 """Numbers on latents, on sets for which they are known."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from cryoloom.data import read_particles
 from cryoloom.evaluate.coordinate import likeliest_volumes
 from cryoloom.evaluate.latents import (
+    adjusted_mutual_information,
     adjusted_rand_index,
     area_under_roc,
     conformation_correlation,
@@ -71,6 +74,25 @@ def test_groups_agree_by_more_than_chance(random):
     # Of 15 pairs each grouping has 4 together, and both the same 2 of them; 16/15 would be chance.
     one, other = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 2, 2, 2])
     assert adjusted_rand_index(one, other) == pytest.approx((2 - 4 * 4 / 15) / (4 - 4 * 4 / 15))
+
+
+def test_groups_inform_of_each_other_by_more_than_chance(random):
+    truth = random.integers(3, size=300)
+    assert adjusted_mutual_information((truth + 1) % 3, truth) == pytest.approx(1)
+    assert adjusted_mutual_information(random.integers(3, size=300), truth) == pytest.approx(0, abs=0.02)
+    one, other = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 2, 2, 2])
+    plain = [_mutual(one, order) for order in set(itertools.permutations(other.tolist()))]
+    entropy = _mutual(one, one)
+    expected = (_mutual(one, other) - np.mean(plain)) / (entropy - np.mean(plain))
+    assert adjusted_mutual_information(one, other) == pytest.approx(expected)
+
+
+def _mutual(a, b) -> float:
+    b, total = np.array(b), 0.0
+    for i, j in itertools.product(range(3), range(3)):
+        p = np.mean((a == i) & (b == j))
+        total += p * np.log(p / (np.mean(a == i) * np.mean(b == j))) if p else 0.0
+    return total
 
 
 def test_the_likeliest_conformation_is_the_true_one_where_noise_allows(blob_map, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cryoloom.evaluate.latents import conformation_correlation
-from cryoloom.evaluate.movies import improvement, nearest_coordinate
+from cryoloom.evaluate.movies import LOW_PASS, improvement, likeness, nearest_coordinate
 from cryoloom.evaluate.smoothing import smoothed
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.simulate.phantom import phantom
 
 
@@ -23,6 +24,19 @@ def test_a_map_is_found_on_its_path(path):
     between = nearest_coordinate(phantom(24, 5.0, 0.6), path)
     assert between == pytest.approx(0.6, abs=0.05)
     assert nearest_coordinate(path[4], path[4:]) == 0
+
+
+def test_likeness_ignores_grey_values_and_falls_with_noise(path):
+    noise = torch.randn(path[0].shape, generator=torch.Generator().manual_seed(0)) * path[0].std()
+    same, near, far = (likeness(volume, path[0]) for volume in (3 * path[0] - 1, path[0] + noise, path[0] + 3 * noise))
+    assert same[0] > 60
+    assert same[1] == pytest.approx(1, abs=1e-3)
+    assert same[0] > near[0] > far[0]
+    assert same[1] > near[1] > far[1]
+    # Of all noise the filter keeps the share of its sphere, (4π/3)(1/3)³, and fitting the grey values shrinks that.
+    smooth = centred_ifft3(centred_fft3(path[0]) * (radii3(24) <= LOW_PASS * 12))
+    kept, peak = 0.155 / 1.155 * float(path[0].var()), float(smooth.max() - smooth.min())
+    assert near[0] == pytest.approx(10 * math.log10(peak**2 / kept), abs=0.5)
 
 
 def test_the_improvement_factor_is_that_of_the_paper():

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -60,16 +61,32 @@ def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Pa
     return _save(plt, figure, path)
 
 
-def frames_picture(path: Path, latents: dict[str, Tensor], angle: Tensor, gain: Tensor) -> Path:
-    """First latent (N, Z) of frames against their true angle (N,), one panel each; a histogram of gains (M,) in %."""
+def frames_picture(path: Path, latents: dict[str, Tensor], place: Tensor, gain: Tensor, unit: str = "°") -> Path:
+    """Latent (N,) of frames against their true place (N,) on a path, one panel each; a histogram of gains (M,) in %."""
     plt = pyplot()
     figure, axes = plt.subplots(1, len(latents) + 1, figsize=(3.0 * len(latents) + 3.4, 2.9), layout="constrained")
     for axis, (label, latent) in zip(axes, latents.items(), strict=False):
-        axis.scatter(angle.numpy(), latent[:, 0].numpy(), s=4, c=angle.numpy(), cmap=_COLOURS)
-        axis.set(title=label, xlabel="true angle, °", ylabel="latent")
+        axis.scatter(place.numpy(), latent.numpy(), s=4, c=place.numpy(), cmap=_COLOURS)
+        axis.set(title=label, xlabel=f"true place on the path, {unit.strip()}", ylabel="latent")
     axes[-1].hist(gain.numpy(), bins=40, color="#5a8fb0")
     axes[-1].axvline(0, color="black", linewidth=0.8)
     axes[-1].set(xlabel="improvement factor, %", ylabel="frames")
+    return _save(plt, figure, path)
+
+
+def fsc_spread(path: Path, curves: dict[str, Tensor], pixel_size: float) -> Path:
+    """Mean of FSC curves (N, D/2) to the truth, one line an entry, within what holds four fifths of them."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+    for i, (label, each) in enumerate(curves.items()):
+        shells = torch.arange(1, each.shape[1])
+        frequency = (shells / (2 * each.shape[1] * pixel_size)).numpy()
+        low, high = (each.quantile(q, dim=0)[1:].numpy() for q in (0.1, 0.9))
+        axis.fill_between(frequency, low, high, color=f"C{i}", alpha=0.15, linewidth=0)
+        axis.plot(frequency, each.mean(0)[1:].numpy(), color=f"C{i}", label=label)
+    axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+    axis.set(xlabel="frequency, 1/Å", ylabel="FSC to the truth", ylim=(0, 1.02))
+    axis.legend(fontsize=8, frameon=False)
     return _save(plt, figure, path)
 
 

@@ -15,7 +15,7 @@ from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.bench.hetero_peer import train_vae
 from cryoloom.evaluate.bench.peers import Peer
 from cryoloom.evaluate.bench.pictures import motion_picture
-from cryoloom.evaluate.bench.result import Picture
+from cryoloom.evaluate.bench.result import Picture, goal
 from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.heterogeneity import TrueConformations
@@ -56,7 +56,7 @@ class Sizes:
 def hinge(book: Notebook) -> None:
     """The phantom opening in ten steps, with many images and with few."""
     s = book.sizes
-    for name, n, goals in (("hinge", s.particles, _goals(0.93, 0.99)), ("hinge-few", s.few, {})):
+    for name, n, goals in (("hinge", s.particles, goal(0.93, 0.99)), ("hinge-few", s.few, {})):
         _simulate(book, name, n)
         _report(book, f"Hinge, {n:,} images", _known(book, name), goals)
     book.notes.append(_about(book))
@@ -66,7 +66,7 @@ def adk(book: Notebook) -> None:
     """Adenylate kinase on its way from closed to open."""
     n = book.sizes.particles
     _simulate(book, "adk", n)
-    _report(book, f"AdK path, {n:,} images", _known(book, "adk"), _goals(0.93, 0.99))
+    _report(book, f"AdK path, {n:,} images", _known(book, "adk"), goal(0.93, 0.99))
     _draw(book, "adk", "hetero_adk.png")
     book.notes.append(_about(book))
 
@@ -81,10 +81,10 @@ def against(book: Notebook, name: str, what: str) -> None:
     book.row(f"{what}, {peer.name} train_vae: {_AREA}", theirs.area)
     book.row(f"{what}, {peer.name} train_vae: images a second, training", theirs.images_per_s, "1/s")
     for field, run in known.items():
-        goals = _goals(5, 20) if field == "feature grid" else _goals(2, 4)
+        goals = goal(5, 20) if field == "feature grid" else goal(2, 4)
         book.row(f"{what}, ours, {field}: {_OF_ORACLE}", run.number("conformation_correlation_over_oracle"))
         area = run.number("per_particle_fsc_auc_mean") - theirs.area
-        book.row(f"{what}, ours, {field}: {_AREA}, ours − theirs", area, **_goals(0, 0.02))
+        book.row(f"{what}, ours, {field}: {_AREA}, ours − theirs", area, **goal(0, 0.02))
         book.row(f"{what}, ours, {field}: images a second, over theirs", _rate(run) / theirs.images_per_s, "×", **goals)
     book.notes.append(
         f"{_about(book)} Both: true poses, z of one dimension, {s.passes} epochs, each program's own defaults for the "
@@ -101,11 +101,11 @@ def mixture(book: Notebook) -> None:
     run = _known(book, "mixture", f"{s.fast} --z-dim 2")
     what = f"70S, 50S, 30S, {s.particles:,} images"
     index = run.number("conformation_adjusted_rand_index")
-    book.row(f"{what}: adjusted Rand index of k-means on z", index, **_goals(0.9, 0.98))
+    book.row(f"{what}: adjusted Rand index of k-means on z", index, **goal(0.9, 0.98))
     book.row(
         f"{what}, {100 * s.junk:g} % of them noise: area under ROC of junk_score",
         run.number("junk_auc"),
-        **_goals(0.95, 0.99),
+        **goal(0.95, 0.99),
     )
     book.notes.append(
         f"SNR 0.1 in {s.mixed_box} pixels of {s.mixed_pixel_size:g} Å, CTF, true poses; cropped to {s.working_box} "
@@ -122,18 +122,14 @@ def unknown(book: Notebook, name: str, what: str) -> None:
     size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --seed 0"
     found = evaluated_run(book, data, f"{name}-found", "cryodrgn2", "--init", f"{name}-loom", *size.split())
     for run, system in ((loom, "loom, one volume"), (found, "cryodrgn2 --z-dim 1 from it")):
-        goals = _goals(0.02, 0.005, "lower") if run is found else {}
+        goals = goal(0.02, 0.005, "lower") if run is found else {}
         error = run.number("rotation_error_median")
         book.row(f"{what}, {system}: median ‖R−R̂‖²_F", error, **goals)
         book.row(f"{what}, {system}: whole run, wall", run.measured.seconds, "s")
     over = found.number("conformation_correlation_over_oracle")
-    book.row(f"{what}, cryodrgn2: {_OF_ORACLE}", over, **_goals(0.85, 0.97))
+    book.row(f"{what}, cryodrgn2: {_OF_ORACLE}", over, **goal(0.85, 0.97))
     book.row(f"{what}, cryodrgn2: {_AREA}", found.number("per_particle_fsc_auc_mean"))
     book.notes.append(f"{n:,} images. {_about(book, s.found_box)}")
-
-
-def _goals(must: float, aim: float, better: str = "higher") -> dict[str, Any]:
-    return {"must": must, "aim": aim, "better": better}
 
 
 def _simulate(book: Notebook, name: str, particles: int) -> None:

@@ -12,6 +12,11 @@ from cryoloom.errors import InputError
 Better = Literal["lower", "higher"]
 
 
+def goal(must: float, aim: float, better: str = "higher") -> dict[str, Any]:
+    """What a row must reach and aims at, as entries of `Row`."""
+    return {"must": must, "aim": aim, "better": better}
+
+
 @dataclass(frozen=True)
 class Row:
     """One number: value in `unit`, what it must reach and what it aims at (None: only told), and which way is better.

@@ -63,19 +63,17 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
-    from cryoloom.evaluate.bench import cryoai, cryoformer, hetero
+    from cryoloom.evaluate.bench import cryoai, cryoformer, hetero, tempor
     from cryoloom.evaluate.bench.amortised import FIG2, FIG3
     from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
-    from cryoloom.evaluate.bench.tempor import FIG4 as TEMPOR_FIG4
-    from cryoloom.evaluate.bench.tempor import FIG9 as TEMPOR_FIG9
     from cryoloom.evaluate.bench.throughput import THROUGHPUT
 
     read = (FIG2, FIG3, cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5)
     real = (cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5)
-    movies = (TEMPOR_FIG4, TEMPOR_FIG9)
+    movies = (tempor.FIG4, tempor.FIG7, tempor.FIG9)
     found = (
         MAIN_JOB,
         TABLE1,
