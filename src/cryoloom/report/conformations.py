@@ -15,6 +15,8 @@ from cryoloom.report.figures import png_uri
 from cryoloom.report.film import frames, gif_bytes
 from cryoloom.report.page import Page
 
+# Channels of attention that are shown.
+CHANNELS = 6
 _AXES = {"graph": "Shortest way over the graph of neighbours, from end to end of pc1"}
 
 
@@ -95,18 +97,40 @@ def _confounds(found: Landscape) -> str:
 
 
 def flexible_regions(run: RunContents, page: Page) -> None:
-    """The mean map coloured by how much it varies."""
+    """The map coloured by how much it varies, as the landscape or else the run itself tells it."""
     found = run.landscape
-    if found is None or found.mean is None or found.variability is None or not np.ptp(found.variability) > 0:
+    if found is not None and found.mean is not None and found.variability is not None:
+        mean, varies, pixel_size = found.mean, found.variability, found.pixel_size
+        lead = (
+            "Mean over the conformations, coloured by the standard deviation of each voxel between them. The maps are "
+            "analysis/mean.mrc and analysis/variability.mrc."
+        )
+    elif run.volume is not None and "flexibility" in run.flexible:
+        mean, varies, pixel_size = run.volume, run.flexible["flexibility"], run.pixel_size
+        lead = (
+            "The map, coloured by the standard deviation of the density between the conformations of particles. The "
+            "maps are volumes/flexibility.mrc and, for each channel, volumes/attention_00.mrc and so on."
+        )
+    else:
         return
-    surface = page.plot("flexible", figures.flexible_surface(found.mean, found.variability, found.pixel_size))
+    if not np.ptp(varies) > 0:
+        return
+    surface = page.plot("flexible", figures.flexible_surface(mean, varies, pixel_size))
     planes = "".join(
         f'<h3>{title.capitalize()}s</h3><div class="planes">{"".join(_figure(u, c) for c, u in images)}</div>'
-        for title, images in figures.flexible_images(found.mean, found.variability)
-    )
-    lead = (
-        "Mean over the conformations, coloured by the standard deviation of each voxel between them. The maps are "
-        "analysis/mean.mrc and analysis/variability.mrc."
+        for title, images in figures.flexible_images(mean, varies)
     )
     body = f'<div class="row map"><div class="card">{surface}</div><div class="card">{planes}</div></div>'
-    page.section("flexibility", "Flexible regions", lead, body)
+    page.section("flexibility", "Flexible regions", lead, body + _channels(mean, run.flexible))
+
+
+def _channels(mean: NDArray, flexible: dict[str, NDArray]) -> str:
+    """Projections of the channels that vary most, in red on the map."""
+    channels = {name: spread for name, spread in flexible.items() if name.startswith("attention")}
+    strongest = sorted(channels, key=lambda name: -float(channels[name].sum()))[:CHANNELS]
+    cells = []
+    for name in strongest:
+        _, (_, images) = figures.flexible_images(mean, channels[name])
+        cells.append(_figure(images[0][1], name))
+    title = "Channels of attention that vary most: parts that move together share one"
+    return f'<h3>{title}</h3><div class="strip">{"".join(cells)}</div>' if cells else ""

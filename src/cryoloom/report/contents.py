@@ -18,7 +18,10 @@ from cryoloom.evaluate.landscape import Landscape, read_landscape
 
 @dataclass(frozen=True)
 class RunContents:
-    """The files of a run, parsed. volume: (D, D, D), None without a map; pixel_size: Å; metrics: one row a line."""
+    """The files of a run, parsed. volume: (D, D, D), None without a map; pixel_size: Å; metrics: one row a line.
+
+    flexible: maps (D, D, D) of what moves that the run itself left, by name.
+    """
 
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
@@ -32,6 +35,7 @@ class RunContents:
     fsc_truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, Any] = field(default_factory=dict)
     landscape: Landscape | None = None
+    flexible: dict[str, NDArray] = field(default_factory=dict)
 
     def column(self, name: str) -> NDArray | None:
         """A numeric particle column (N,); None if it is absent or says nothing."""
@@ -83,7 +87,14 @@ def read_run(folder: Path | str) -> RunContents:
         fsc_truth=_curves(folder / "fsc_truth.csv"),
         evaluation=_json(folder / "evaluation.json", {}),
         landscape=landscape,
+        flexible=_flexible(folder / "volumes"),
     )
+
+
+def _flexible(volumes: Path) -> dict[str, NDArray]:
+    """flexibility.mrc, then attention_00.mrc and so on, where they are."""
+    paths = [*volumes.glob("flexibility.mrc"), *sorted(volumes.glob("attention_*.mrc"))]
+    return {path.stem: read_volume(path)[0].numpy() for path in paths}
 
 
 def _text(path: Path) -> str:

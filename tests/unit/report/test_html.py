@@ -4,9 +4,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
+from cryoloom.data import write_volume
 from cryoloom.errors import InputError
+from cryoloom.report.conformations import CHANNELS
 from cryoloom.report.html import write_report
+
+from .conftest import BOX, PIXEL, write_run
 
 SECTIONS = {"map", "fsc", "evaluation", "orientations", "uncertainty", "progress", "configuration"}
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -65,6 +70,19 @@ def test_a_full_run_shows_every_section(full_run):
     assert {"surface", "fsc-plot", "views", "inplane", "rotation-sigma-deg", "progress-plot"} <= set(plots)
     assert len(plots["fsc-plot"]["data"]) == 5
     assert all(plot["data"] for plot in plots.values())
+
+
+def test_maps_of_flexible_regions_that_a_run_left_are_shown(tmp_path):
+    run = write_run(tmp_path / "run", 60)
+    moving = torch.rand(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0))
+    for i, name in enumerate(("flexibility", *(f"attention_{c:02d}" for c in range(CHANNELS + 1)))):
+        write_volume(run / "volumes" / f"{name}.mrc", (i + 1) * moving, PIXEL)
+    page = read(write_report(run))
+    assert page.sections == SECTIONS | {"flexibility"}
+    assert "flexible" in plots_of(page)
+    shown = [word for word in page.words if word.startswith("attention_")]
+    # The weakest channel is left out, the strongest is first.
+    assert shown == [f"attention_{c:02d}" for c in range(CHANNELS, 0, -1)]
 
 
 def test_the_page_opens_offline_with_plotly_once(full_run):
