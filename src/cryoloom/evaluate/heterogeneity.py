@@ -42,8 +42,8 @@ def heterogeneity(
     particles: the run's, at its box; true_poses: theirs; placed: how the run's map lies on the true one; rows (N,) of
     the truth's table that are theirs. Raises InputError for latents of other particles.
     """
-    paths = sorted((truth / "conformations").glob("*.mrc"))
-    if not paths or not (run / "latents.npz").is_file():
+    volumes = TrueConformations.of(truth, particles.box)
+    if not len(volumes) or not (run / "latents.npz").is_file():
         return {}
     kept = np.load(run / "latents.npz")
     z = kept["z_mean"]
@@ -55,7 +55,6 @@ def heterogeneity(
     table = read_particles(truth / "particles.star")
     which = table.column("conformation")[rows.numpy()].astype(int)
     coordinate = table.column("conformation_coordinate")[rows.numpy()].astype(float)
-    volumes = TrueConformations(paths, particles.box)
     result = _junk(particles, which < 0)
     there = np.flatnonzero(which >= 0)
     z, which, coordinate = z[there], which[there], coordinate[there]
@@ -67,9 +66,9 @@ def heterogeneity(
         return apply_to_volume(made, placed.rotation, placed.hand_flipped, placed.translation)
 
     result |= fsc_areas(volume, which, volumes)
-    _, labels = k_means(z.astype(float), len(paths), 0)
+    _, labels = k_means(z.astype(float), len(volumes), 0)
     found = conformation_correlation(z, coordinate)
-    possible = _oracle(particles, true_poses, volumes, coordinate, _coordinates(truth, len(paths)))
+    possible = _oracle(particles, true_poses, volumes, coordinate, _coordinates(truth, len(volumes)))
     return result | {
         "conformation_adjusted_rand_index": adjusted_rand_index(labels, which),
         "latent_neighbour_accuracy": neighbour_accuracy(z, coordinate),
@@ -97,6 +96,10 @@ class TrueConformations:
 
     def __call__(self, i: int) -> Tensor:
         return resample_volume(read_volume(self.paths[i])[0], self.box)
+
+    def stacked(self) -> Tensor:
+        """All of them, (K, D, D, D)."""
+        return torch.stack([self(i) for i in range(len(self))])
 
 
 def _coordinates(truth: Path, count: int) -> np.ndarray:

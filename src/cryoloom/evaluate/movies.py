@@ -9,10 +9,11 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from cryoloom.data import read_particles, read_volume
+from cryoloom.data import read_particles
 from cryoloom.data.files import existing
 from cryoloom.errors import InputError
 from cryoloom.evaluate.fsc import fsc
+from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.solve.decode import Decoder
@@ -53,15 +54,12 @@ class MovieTruth:
         if "conformation" not in particles.table:
             raise InputError(f"{particles.source} names no conformations: give the truth folder of `simulate`.")
         rows = match_particles(decoder.particles, particles).numpy()
-        paths = sorted((truth / "conformations").glob("*.mrc")) or [existing(truth / "volume.mrc", "true map")]
-        maps = torch.stack([read_volume(path)[0] for path in paths])
-        if maps.shape[-1] != decoder.trained.box:
-            raise InputError(
-                f"{truth} has maps of {maps.shape[-1]} voxels, the run of {decoder.trained.box}: use one box."
-            )
+        box = decoder.trained.box
+        several = TrueConformations.of(truth, box)
+        maps = several if len(several) else TrueConformations([existing(truth / "volume.mrc", "true map")], box)
         of_each = torch.from_numpy(particles.column("conformation")[rows].astype(np.int64))
         coordinate = torch.from_numpy(particles.column("conformation_coordinate")[rows].astype(np.float32))
-        return cls(maps, of_each, coordinate, decoder.particles.pixel_size)
+        return cls(maps.stacked(), of_each, coordinate, decoder.trained.pixel_size)
 
 
 def score_frames(

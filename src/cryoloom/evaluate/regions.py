@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from cryoloom.data.files import existing
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
-from cryoloom.physics.fourier import resample_volume
+from cryoloom.evaluate.heterogeneity import TrueConformations
 
 # Of the largest density of any conformation: voxels below it hold no molecule.
 _DENSE = 0.1
@@ -35,9 +34,8 @@ def agreements_of(run: Path, truth: Path) -> dict[str, float]:
     """
     first = existing(run / "volumes" / "flexibility.mrc", "map of flexible regions (of system cryoformer)")
     paths = [first, *sorted((run / "volumes").glob("attention_*.mrc"))]
-    true = sorted((truth / "conformations").glob("*.mrc"))
+    true = TrueConformations.of(truth, read_volume(first)[0].shape[-1])
     if len(true) < 2:
         raise InputError(f"{truth}: no true conformations; give the truth folder of a set with several.")
-    box = read_volume(first)[0].shape[-1]
-    spread, mask = true_variability(torch.stack([resample_volume(read_volume(path)[0], box) for path in true]))
+    spread, mask = true_variability(true.stacked())
     return {path.stem: agreement(read_volume(path)[0], spread, mask) for path in paths}

@@ -33,8 +33,8 @@ def write_fit(
     volume: (D, D, D) as the images have it; mask: (D, D, D) multiplied on; poses: of all particles, shifts in Å.
     agreement: (N,) of each image with its prediction; its negative is the column junk_score.
     """
-    contrast = contrast_of((volume * mask)[mask > 0], contrast)
-    volume = volume if contrast == "black" else -volume
+    found = contrast_of((volume * mask)[mask > 0], contrast, particles.has_ctf)
+    volume = found.sign * volume
     write_volume(run.path / "volumes" / "volume.mrc", (volume * mask).cpu(), particles.pixel_size)
     columns = latent_columns(latents) | ({} if agreement is None else {"junk_score": -agreement})
     write_star(run.path / "particles.star", particles, pose=poses, columns=columns)
@@ -42,8 +42,8 @@ def write_fit(
         write_latents(run.path / "latents.npz", latents)
     alarms = map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3))
     write_alarms(run, alarms + mirror_alarms(volume * mask) + view_alarms(poses.best_rotation))
-    run.record(stage="results", contrast=contrast)
-    return contrast
+    run.record(stage="results", contrast=found.name, sign=found.sign)
+    return found.name
 
 
 def latent_columns(latents: Latents | None) -> dict[str, Tensor]:

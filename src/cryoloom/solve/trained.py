@@ -78,9 +78,9 @@ def trained_field(folder: Path | str, device: str = "cpu") -> TrainedField:
             f"{folder} is a run of {run.config.system}, which trains no field: its map is volumes/volume.mrc; "
             "conformations come from a system such as cryodrgn."
         )
-    contrast = next((line["contrast"] for line in reversed(run.metrics()) if "contrast" in line), None)
+    sign = next((line["sign"] for line in reversed(run.metrics()) if "sign" in line), None)
     map_path = run.path / "volumes" / "volume.mrc"
-    if contrast is None or not map_path.is_file():
+    if sign is None or not map_path.is_file():
         raise InputError(f"{folder} is not finished: `cryoloom resume {folder}` carries it on to its results.")
     stack = read_stack(map_path)
     box, pixel_size = stack.shape[-1], stack.pixel_size[0]
@@ -98,7 +98,7 @@ def trained_field(folder: Path | str, device: str = "cpu") -> TrainedField:
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(torch.device(device)))
     mask = soft_sphere(box, diameter / 2 / pixel_size)
     mean = read_latents(folder).mean.mean(0) if z_dim else torch.zeros(0)
-    return TrainedField(run.path, field, z_dim, mean, pixel_size, 1.0 if contrast == "black" else -1.0, mask, bf16)
+    return TrainedField(run.path, field, z_dim, mean, pixel_size, float(sign), mask, bf16)
 
 
 def read_latents(folder: Path | str) -> Latents:

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from cryoloom.data import read_particles, write_star
-from cryoloom.data.mrc import read_volume
 from cryoloom.evaluate.bench.density_speed import density_speeds
 from cryoloom.evaluate.bench.measure import CommandError
 from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
+from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.regions import agreements_of
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.model.fields.settings import TransformerSettings
-from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.solve.trained import read_latents, trained_field
@@ -75,10 +74,10 @@ def conformation_resolutions(run: Path, truth: Path) -> list[float]:
     z, trained = read_latents(run).mean, trained_field(run)
     field, pixel_size = trained.field, trained.pixel_size
     found = []
-    for i, path in enumerate(sorted((truth / "conformations").glob("*.mrc"))):
+    volumes = TrueConformations.of(truth, field.box)
+    for i in range(len(volumes)):
         if (kind == i).any():
-            volume = field.volume(z=z[kind == i].mean(0))
-            true = resample_volume(read_volume(path)[0], volume.shape[-1])
+            volume, true = field.volume(z=z[kind == i].mean(0)), volumes(i)
             found.append(fsc(_upright(volume, true), true, pixel_size).resolution(0.5))
     return found
 

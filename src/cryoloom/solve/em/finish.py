@@ -16,7 +16,7 @@ def write_refined(
         return
     run, images, progress = session.run, refinement.images, session.progress
     progress("results", 0, 1, "")
-    state, contrast = positive(state, contrast)
+    state, found = positive(state, contrast, particles.has_ctf)
     post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
@@ -24,5 +24,5 @@ def write_refined(
     alarms += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
     write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
     resolution = round(post.resolution_angst, 3)
-    run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=contrast)
-    progress("results", 1, 1, f"{resolution:.2f} Å, molecule {contrast} in the images")
+    run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=found.name)
+    progress("results", 1, 1, f"{resolution:.2f} Å, molecule {found.name} in the images")

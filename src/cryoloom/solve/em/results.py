@@ -10,21 +10,21 @@ from cryoloom.data import write_star
 from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.contrast import contrast_of
+from cryoloom.solve.contrast import Contrast, contrast_of
 from cryoloom.solve.em.alarms import Alarm
 from cryoloom.solve.em.postprocess import Postprocessed
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
 from cryoloom.solve.run import Run
 
 
-def positive(state: RefineState, contrast: str) -> tuple[RefineState, str]:
-    """The state with the molecule positive in its maps, and its contrast in the images, "white" or "black"."""
-    contrast = contrast_of((state.volume * state.mask)[state.mask > 0], contrast)
-    if contrast == "black":
-        return state, contrast
+def positive(state: RefineState, contrast: str, has_ctf: bool) -> tuple[RefineState, Contrast]:
+    """The state with the molecule positive in its maps, and its contrast in the images, which have a CTF or none."""
+    found = contrast_of((state.volume * state.mask)[state.mask > 0], contrast, has_ctf)
+    if found.sign > 0:
+        return state, found
     a, b = state.half_maps
     flipped = replace(state, half_maps=(-a, -b), volume=-state.volume, maps=(-state.maps[0], -state.maps[1]))
-    return flipped, contrast
+    return flipped, found
 
 
 def write_maps(run: Run, state: RefineState, post: Postprocessed, pixel_size: float) -> None:
