@@ -18,6 +18,7 @@ from cryoloom.evaluate.numbers import in_words
 from cryoloom.report import figures
 from cryoloom.report.conformations import conformations, flexible_regions
 from cryoloom.report.contents import RunContents, read_run
+from cryoloom.report.movies import movies
 from cryoloom.report.page import MARKUP, SCRIPT, Page
 
 # Columns of metrics.jsonl in the order in which people ask for them; others follow, bookkeeping is left out.
@@ -35,7 +36,7 @@ def write_report(run: Path | str) -> Path:
     """Write run/report.html from the files in `run` and return its path; raises InputError if it is not a run."""
     contents = read_run(run)
     page = Page()
-    first = (_map, _resolution, _evaluation, conformations, flexible_regions)
+    first = (_map, _resolution, _evaluation, conformations, movies, flexible_regions)
     for section in (*first, _orientations, _uncertainty, _progress, _configuration):
         section(contents, page)
     style = files("cryoloom.report").joinpath("style.css").read_text()

@@ -3,10 +3,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from cryoloom.data import write_volume
+from cryoloom.data import read_particles, write_star, write_volume
 from cryoloom.errors import InputError
 from cryoloom.report.conformations import CHANNELS
 from cryoloom.report.html import write_report
@@ -83,6 +84,22 @@ def test_maps_of_flexible_regions_that_a_run_left_are_shown(tmp_path):
     shown = [word for word in page.words if word.startswith("attention_")]
     # The weakest channel is left out, the strongest is first.
     assert shown == [f"attention_{c:02d}" for c in range(CHANNELS, 0, -1)]
+
+
+def test_movies_are_shown_with_their_rates(tmp_path):
+    run = write_run(tmp_path / "run", 120)
+    rng, frame = np.random.default_rng(0), np.tile(np.arange(12), 10)
+    names = np.repeat([f"movie_{i}" for i in range(10)], 12).astype(object)
+    written = read_particles(run / "particles.star").with_columns(movie_id=names, frame=frame)
+    write_star(run / "particles.star", written)
+    z = (np.sin(frame / 3)[:, None] + 0.1 * rng.normal(size=(120, 2))).astype(np.float32)
+    np.savez(run / "latents.npz", particle=np.arange(120), z_mean=z, z_log_var=np.full_like(z, -4))
+    page = read(write_report(run))
+    assert page.sections == SECTIONS | {"movies"}
+    plots = plots_of(page)
+    assert len(plots["trajectories"]["data"]) == 2 * 6
+    assert [trace["name"] for trace in plots["displacement"]["data"]] == ["movies", "fit"]
+    assert "diffusion, latent² a frame" in page.words
 
 
 def test_the_page_opens_offline_with_plotly_once(full_run):

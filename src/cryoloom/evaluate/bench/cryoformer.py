@@ -45,7 +45,7 @@ class Sizes:
     snrs: tuple[float, ...] = (0.1, 0.01)
     passes: int = 10
     queries: tuple[int, ...] = (2, 4, 8)
-    coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 15)
+    coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 10)
     quick: tuple[object, ...] = ()
     device: str = "cpu"
 
