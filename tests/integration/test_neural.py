@@ -113,6 +113,8 @@ def test_nonsense_is_refused_in_a_sentence(phantom_set: Path, tmp_path: Path, ar
     output = cryoloom("reconstruct", phantom_set / "particles.star", "-o", tmp_path / "run", *arguments, code=2)
     assert said in output
     assert "Traceback" not in output
+    # The same command, mended, may take the same directory.
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_of_another_system_is_refused(phantom_set: Path, finished: Path, found: Path, tmp_path: Path):

@@ -130,7 +130,13 @@ def reconstruct(
     loaded, known = team.agree(lambda: load(run_config))
     run_config.fingerprint = loaded.fingerprint()
     team.agree(lambda: Run.create(output, run_config) if team.leads else None)
-    _carry_out(Run.open(output), loaded, known, team)
+    run = Run.open(output)
+    try:
+        _carry_out(run, loaded, known, team)
+    except InputError:
+        if team.leads:
+            run.withdraw()
+        raise
 
 
 def resume(run: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 import socket
 import time
 import types
@@ -92,6 +93,12 @@ class Run:
         run = cls(Path(path), config)
         run._before = max((float(m.get("seconds", 0)) for m in run.metrics()), default=0.0)
         return run
+
+    def withdraw(self) -> None:
+        """Remove a run that has computed nothing, so that its directory can be given again; leave any other alone."""
+        made = [path for path in self.path.rglob("*") if path.is_file() and path.name != "config.yaml"]
+        if not made:
+            shutil.rmtree(self.path)
 
     @contextmanager
     def locked(self, leads: bool = True) -> Iterator[None]:

@@ -44,6 +44,16 @@ def test_create_refuses_what_lies_there(tmp_path, config, run):
         Run.create(tmp_path / "file", config)
 
 
+def test_only_a_run_that_computed_nothing_is_withdrawn(tmp_path, config, run):
+    empty = Run.create(tmp_path / "empty", config)
+    empty.withdraw()
+    assert not empty.path.exists()
+    run.record(stage="prepare")
+    run.withdraw()
+    assert (run.path / "metrics.jsonl").is_file()
+    assert (run.path / "config.yaml").is_file()
+
+
 def test_config_comes_back_as_it_was(run, config):
     assert Run.open(run.path).config == config
     written = yaml.safe_load((run.path / "config.yaml").read_text())
