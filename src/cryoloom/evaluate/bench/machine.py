@@ -15,7 +15,9 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     """Name of the GPU for "cuda", else of the CPU; threads that may be used; memory in GB."""
     name = _gpu_name() if device == "cuda" else _cpu_name()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = min(cores or 1, int(os.environ.get("OMP_NUM_THREADS") or cores or 1))
+    # A list gives the threads of nested regions, the outermost first.
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    threads = min(cores or 1, int(asked) if asked.isdigit() else cores or 1)
     return {"name": name, "threads": threads, "memory_gb": round(psutil.virtual_memory().total / 1e9, 1)}
 
 

@@ -30,7 +30,7 @@ class Sizes:
 
     first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta,
     beta_first: of cryodrgn, alone and before tempor, which has its own. batch: of both. every: of so many frames one
-    is scored.
+    is scored, prime to the frames of a movie so that each place in it is.
     """
 
     movies: int = 100
@@ -50,7 +50,7 @@ class Sizes:
     beta_first: float = 0.05
     batch: int = 20
     tempor: tuple[str, ...] = ()
-    every: int = 2
+    every: int = 3
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
     widths: tuple[int, ...] = (32, 128, 512)
     device: str = "cpu"
