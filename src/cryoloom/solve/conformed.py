@@ -17,6 +17,12 @@ from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.stages import Stage
 from cryoloom.solve.warm import load_part, trained_parts
 
+ZStart = Literal["components", "none"]
+Z_START = (
+    "What z the field learns at first: that of the linear components in which images differ, which the encoder learns "
+    "to say, or none but what the encoder finds by itself (as in the papers)."
+)
+
 
 class LatentSettings(NeuralSettings):
     """Settings of systems whose volume depends on a latent z that an encoder reads off images."""
@@ -48,11 +54,7 @@ class ConformationSettings(LatentSettings):
     conformation: Literal["vae", "table"] = Field(
         default="vae", description="z read off the images by an encoder (vae), or learnt for each particle (table)."
     )
-    z_start: Literal["components", "none"] = Field(
-        default="components",
-        description="What z the field learns at first: that of the linear components in which images differ, which the "
-        "encoder learns to say, or none but what the encoder finds by itself (as in the papers).",
-    )
+    z_start: ZStart = Field(default="components", description=Z_START)
     table_rate: float = Field(default=0.05, gt=0, description="Learning rate of a table of conformations, by Adam.")
     settle_rounds: int = Field(
         default=1,
@@ -126,11 +128,14 @@ def learning(settings: ConformationSettings, train: GradualSettings, box: int) -
     # While the mean is not known, z is taken for what differs most between images: how they are turned.
     first = replace(prepare(train, "stored", box), z="none")
     passes = at_known(train, box, settings.rates, settings.betas(train.passes))
-    if settings.z_start == "components":
-        band = min(train.last_band, box / 2 - 1)
-        found = Stage("components", 0, "stored", (), band, train.batch_size, 0.0, z="components")
-        passes = [found, *(replace(stage, z="taught") for stage in passes)]
-    return [first, *passes]
+    return [first, *(taught(train, box, passes) if settings.z_start == "components" else passes)]
+
+
+def taught(train: GradualSettings, box: int, passes: list[Stage]) -> list[Stage]:
+    """Passes at known poses that learn the z of linear components, found before them, instead of their own."""
+    band = min(train.last_band, box / 2 - 1)
+    found = Stage("components", 0, "stored", (), band, train.batch_size, 0.0, z="components")
+    return [found, *(replace(stage, z="taught") for stage in passes)]
 
 
 def at_their_conformations(

@@ -1,5 +1,7 @@
 """CryoFormer: poses known or corrected on the way, a deformation feature an image, density in space (the recipe)."""
 
+from dataclasses import replace
+
 from pydantic import Field
 from torch import nn
 
@@ -10,8 +12,9 @@ from cryoloom.model.encoders import EncoderSettings
 from cryoloom.model.fields.settings import FieldName
 from cryoloom.model.poses.orientation import OrientationEncoder
 from cryoloom.physics.pose import Pose
+from cryoloom.solve.conformed import Z_START, ZStart, taught
 from cryoloom.solve.flexible import write_flexible
-from cryoloom.solve.gradual import GradualSettings, at_known, together, towards_given
+from cryoloom.solve.gradual import GradualSettings, at_known, prepare, together, towards_given
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import NeuralSettings, Setup
@@ -28,6 +31,7 @@ class CryoFormerSettings(NeuralSettings):
 
     field: FieldName = Field(default="cryoformer", description="The volume: cryoformer, or mlp, siren, fouriernet.")
     z_dim: int = Field(default=8, gt=0, description="Numbers of each particle's deformation feature.")
+    z_start: ZStart = Field(default="components", description=Z_START + " With --refine: none.")
     encoder: EncoderSettings = ENCODER
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the deformation encoder, by Adam.")
     orientation: EncoderSettings = ENCODER
@@ -38,7 +42,7 @@ class CryoFormerSettings(NeuralSettings):
     pose_passes: int = Field(
         default=5, ge=0, description="Passes in which the orientation encoder learns the given poses, before any image."
     )
-    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=0)
+    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64)
 
 
 def reconstruct(
@@ -52,6 +56,8 @@ def reconstruct(
     parts: dict[str, nn.Module] = {"field": setup.field(s.z_dim)}
     parts["conformation"] = DeformationEncoder(s.encoder, s.z_dim, setup.beginning)
     stages = at_known(s.train, box, rates)
+    if s.z_start == "components":
+        stages = [replace(prepare(s.train, "stored", box), z="none"), *taught(s.train, box, stages)]
     if run.config.refine:
         given = Pose.single(poses.best_rotation.float(), poses.best_shift.float())
         parts["poses"] = OrientationEncoder(s.orientation, given, setup.shift_angst, s.pose_weight, setup.beginning)

@@ -43,7 +43,7 @@ class Sizes:
     box: int = 32
     states: int = 10
     snrs: tuple[float, ...] = (0.1, 0.01)
-    passes: int = 10
+    passes: int = 15
     queries: tuple[int, ...] = (2, 4, 8)
     coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 10)
     quick: tuple[object, ...] = ()
