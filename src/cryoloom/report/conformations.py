@@ -127,7 +127,9 @@ def flexible_regions(run: RunContents, page: Page) -> None:
 def _channels(mean: NDArray, flexible: dict[str, NDArray]) -> str:
     """Projections of the channels that vary most, in red on the map."""
     channels = {name: spread for name, spread in flexible.items() if name.startswith("attention")}
-    strongest = sorted(channels, key=lambda name: -float(channels[name].sum()))[:CHANNELS]
+    # What channels add to the solvent cancels: only where there is molecule does their share count.
+    inside = np.clip(mean, 0, None)
+    strongest = sorted(channels, key=lambda name: -float((inside * channels[name]).sum()))[:CHANNELS]
     cells = []
     for name in strongest:
         _, (_, images) = figures.flexible_images(mean, channels[name])
