@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cryoloom.evaluate.bench.page import table_of_rows
+from cryoloom.evaluate.bench.page import side_by_side, table_of_rows
 from cryoloom.evaluate.bench.pose_search import EXTENT_PX, PAPER_GRID, BaseCost
 from cryoloom.evaluate.bench.result import read_result, result_path
 from cryoloom.model.poses.search import PoseSearch
@@ -24,7 +24,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     fillers = {"rank": _rank, "levels": _levels, "base": _base}
     markdown = re.sub(r"^<!-- engine (\w+) -->$", lambda m: fillers[m[1]](), markdown, flags=re.M)
     return re.sub(
-        r"^<!-- measured ([\w-]+)(?: ([\w-]+))? -->$", lambda m: _measured(*m.groups(), up), markdown, flags=re.M
+        r"^<!-- (measured|compared) ([\w-]+)(?: ([\w-]+))? -->$",
+        lambda m: _measured(*m.groups(), up),
+        markdown,
+        flags=re.M,
     )
 
 
@@ -125,8 +128,11 @@ def _words(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="currentColor" stroke="none">{text}</text>'
 
 
-def _measured(table: str, part: str | None, up: str) -> str:
-    """Rows and pictures of a table, or of one part of it; up: from the page's folder to that of all pages."""
+def _measured(form: str, table: str, part: str | None, up: str) -> str:
+    """Rows and pictures of a table, or of one part of it; up: from the page's folder to that of all pages.
+
+    form: measured, a line a number; compared, a line for all numbers of one thing.
+    """
     path = result_path(ROOT / "benchmarks/results", table, "mini")
     parts = read_result(path).parts if path.is_file() else ()
     parts = [found for found in parts if found.rows and part in (None, found.name)]
@@ -138,4 +144,6 @@ def _measured(table: str, part: str | None, up: str) -> str:
         for picture in found.pictures
         if (ROOT / "docs/images" / picture.file).is_file()
     ]
-    return "\n\n".join(["\n".join(table_of_rows([row for found in parts for row in found.rows])), *pictures])
+    rows = [row for found in parts for row in found.rows]
+    lines = side_by_side(rows) if form == "compared" else table_of_rows(rows)
+    return "\n\n".join(["\n".join(lines), *pictures])

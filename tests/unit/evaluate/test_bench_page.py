@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cryoloom.evaluate.bench.page import make_page
+from cryoloom.evaluate.bench.page import make_page, side_by_side
 from cryoloom.evaluate.bench.result import BenchResult, PartResult, Picture, Row
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,3 +53,13 @@ def test_page_shows_numbers_goals_origin_and_pictures_that_exist(tmp_path):
 
 def test_page_without_results_says_how_to_get_some(tmp_path):
     assert "make bench" in make_page(tmp_path, tmp_path)
+
+
+def test_ways_stand_side_by_side():
+    rows = [Row("A, one way: error", 0.5, "px"), Row("A, one way: time", 3.0, "s"), Row("A, another: time", 70.0, "s")]
+    assert side_by_side(rows) == [
+        "| | error | time |",
+        "|---|--:|--:|",
+        "| A, one way | 0.5 px | 3 s |",
+        "| A, another |  | 70 s |",
+    ]

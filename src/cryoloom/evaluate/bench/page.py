@@ -44,6 +44,17 @@ def table_of_rows(rows: list[Row]) -> list[str]:
     return ["| what | value | must | aim | |", "|---|--:|--:|--:|:-:|", *map(_line, rows)]
 
 
+def side_by_side(rows: list[Row]) -> list[str]:
+    """Lines of a Markdown table of rows named WHAT: NUMBER, one line a WHAT and one column a NUMBER."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        what, _, name = row.name.rpartition(": ")
+        cells.setdefault(what, {})[name] = f"{number(row.value)} {row.unit}".rstrip()
+    names = list(dict.fromkeys(name for line in cells.values() for name in line))
+    head = [f"| | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
+    return head + [f"| {what} | {' | '.join(line.get(n, '') for n in names)} |" for what, line in cells.items()]
+
+
 def _line(row: Row) -> str:
     sign = "≤" if row.better == "lower" else "≥"
     goals = [f"{sign} {number(goal)}" if goal is not None else "" for goal in (row.must, row.aim)]
