@@ -22,7 +22,7 @@ class Trajectory(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What the mean squared displacement (G,) at lags (G,) in frames tells.
+    """What the mean squared displacement (G,) about the drift, at lags (G,) in frames, tells.
 
     drift: mean change a frame. dwell: frames for which a molecule stays on one side of the median, on average.
     noise, variance, relaxation: σ², C and τ of MSD(g) = 2σ² + 2C (1 − exp(−g/τ)), an Ornstein–Uhlenbeck process seen
@@ -55,7 +55,7 @@ def rates(movies: list[Trajectory]) -> Rates:
     """Drift, dwell time, and the diffusion and relaxation of all movies together."""
     steps = [np.diff(m.mean) / np.diff(m.frame) for m in movies if len(m.mean) > 1]
     drift = float(np.concatenate(steps).mean()) if steps else np.nan
-    lags, displacement, pairs = _displacement(movies)
+    lags, displacement, pairs = _displacement(movies, drift)
     noise, variance, relaxation = _fitted(lags, displacement, pairs)
     return Rates(lags, displacement, drift, _dwell(movies), noise, variance, relaxation)
 
@@ -65,14 +65,14 @@ def model(lags: Array, noise: float, variance: float, relaxation: float) -> Arra
     return 2 * noise + 2 * variance * (1 - np.exp(-lags / relaxation))
 
 
-def _displacement(movies: list[Trajectory]) -> tuple[NDArray, Array, NDArray]:
-    """Lags, mean squared displacement at each, and how many pairs of frames it is the mean of."""
+def _displacement(movies: list[Trajectory], drift: float) -> tuple[NDArray, Array, NDArray]:
+    """Lags, mean squared displacement about the drift at each, and how many pairs of frames it is the mean of."""
     longest = max((int(m.frame[-1] - m.frame[0]) for m in movies), default=0)
     total, pairs = np.zeros(longest + 1), np.zeros(longest + 1)
     for movie in movies:
         first, second = np.triu_indices(len(movie.mean), 1)
         gap = (movie.frame[second] - movie.frame[first]).astype(int)
-        np.add.at(total, gap, (movie.mean[second] - movie.mean[first]) ** 2)
+        np.add.at(total, gap, (movie.mean[second] - movie.mean[first] - drift * gap) ** 2)
         np.add.at(pairs, gap, 1)
     lags = np.flatnonzero(pairs >= _FEWEST_PAIRS)
     return lags, total[lags] / pairs[lags], pairs[lags]

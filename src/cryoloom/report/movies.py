@@ -14,6 +14,8 @@ from cryoloom.solve.trained import read_latents
 
 # Movies whose trajectories are drawn: more would be a thicket.
 SHOWN = 6
+# Relaxation times up to this many times the longest movie are told.
+LONGEST = 3
 
 
 def movies(run: RunContents, page: Page) -> None:
@@ -35,8 +37,9 @@ def movies(run: RunContents, page: Page) -> None:
     plots = f'<div class="row two"><div class="card">{first}</div><div class="card">{second}</div></div>'
     lead = (
         f"{len(found):,} movies. Latent along its first principal component, frame by frame, with its standard "
-        "deviation; beside it the mean squared displacement of all movies with the Ornstein–Uhlenbeck process, seen "
-        "with noise, that fits best. Maps of a movie: <code>cryoloom volumes RUN --movie NAME</code>."
+        "deviation; beside it the mean squared displacement of all movies about their common drift, with the "
+        "Ornstein–Uhlenbeck process, seen with noise, that fits best. Maps of a movie: "
+        "<code>cryoloom volumes RUN --movie NAME</code>."
     )
     page.section("movies", "Movies", lead, plots + _table(told))
 
@@ -46,7 +49,8 @@ def _table(told: Rates) -> str:
         "drift, latent a frame": told.drift,
         "frames on one side of the median, mean": told.dwell,
         "diffusion, latent² a frame": told.diffusion,
-        "relaxation, frames": told.relaxation,
+        # A time much longer than any movie is no finding.
+        "relaxation, frames": told.relaxation if told.relaxation < LONGEST * told.lags.max(initial=0) else math.nan,
         "noise of a frame's latent, standard deviation": math.sqrt(told.noise) if told.noise >= 0 else math.nan,
     }
     cells = "".join(f"<tr><td>{name}</td><td>{v:.3g}</td></tr>" for name, v in rows.items() if math.isfinite(v))
@@ -83,5 +87,5 @@ def displacement_figure(told: Rates) -> go.Figure:
     figure.update_layout(height=340, template="none", margin={"l": 56, "r": 16, "t": 36, "b": 44})
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title="lag, frames", rangemode="tozero")
-    figure.update_yaxes(title="mean squared displacement", rangemode="tozero")
+    figure.update_yaxes(title="mean squared displacement about the drift", rangemode="tozero")
     return figure

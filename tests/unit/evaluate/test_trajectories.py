@@ -48,6 +48,15 @@ def test_drift_and_dwell_of_a_square_wave():
     assert math.isinf(rates([Trajectory(frame, np.zeros(24), np.zeros(24))]).dwell)
 
 
+def test_drift_is_no_diffusion(random):
+    frame = np.arange(12)
+    driven = [Trajectory(frame, 0.2 * frame + 0.05 * random.normal(size=12), np.zeros(12)) for _ in range(80)]
+    found = rates(driven)
+    assert found.drift == pytest.approx(0.2, abs=0.01)
+    # What is left is the noise of single frames, at every lag alike.
+    assert found.displacement == pytest.approx(2 * 0.05**2, rel=0.35)
+
+
 def test_short_movies_have_no_relaxation():
     short = [Trajectory(np.arange(2), np.array([0.0, 1.0]), np.zeros(2)) for _ in range(30)]
     found = rates(short)
