@@ -1,6 +1,6 @@
 """A movie of a field of view and its tracks, out of simulated movies of single molecules: what a microscope gives.
 
-    cryoloom simulate phantom --movies 100 --frames 20 --no-ctf --box 48 --pixel-size 2.5 --shift 0 --snr 1 -o molecules
+    cryoloom simulate phantom --movies 60 --frames 12 --no-ctf --box 48 --pixel-size 2.5 --shift 0 --snr 1 -o molecules
     python examples/liquid_cell.py molecules cell
 
 Every molecule drifts with the field and wanders about its own place; cell/field.mrc and cell/tracks.csv are what

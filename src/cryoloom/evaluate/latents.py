@@ -13,9 +13,12 @@ PAIRED = 2000
 
 def first_component(z: Array) -> Array:
     """Coordinate (N,) along the direction in which latents (N, Z) vary most."""
-    centred = z - z.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    return centred @ axes[0]
+    return (z - z.mean(0)) @ first_axis(z)
+
+
+def first_axis(z: Array) -> Array:
+    """The direction (Z,) in which latents (N, Z) vary most."""
+    return np.linalg.svd(z - z.mean(0), full_matrices=False)[2][0]
 
 
 def conformation_correlation(z: Array, truth: Array) -> float:

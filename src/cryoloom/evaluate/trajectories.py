@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from cryoloom.evaluate.latents import first_axis
+
 Array = NDArray[np.floating]
 
 # Fewer pairs of frames than this tell nothing of their lag.
@@ -45,9 +47,8 @@ class Rates(NamedTuple):
 
 def trajectories(z: Array, log_var: Array, frame: NDArray, movies: dict[str, NDArray]) -> dict[str, Trajectory]:
     """Trajectories of movies, rows by name in the order of frames, in latents (N, Z) with variances exp(log_var)."""
-    centred = z - z.mean(0)
-    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
-    along, sigma = centred @ axis, np.sqrt(np.exp(log_var) @ axis**2)
+    axis = first_axis(z)
+    along, sigma = (z - z.mean(0)) @ axis, np.sqrt(np.exp(log_var) @ axis**2)
     return {name: Trajectory(frame[rows], along[rows], sigma[rows]) for name, rows in movies.items()}
 
 

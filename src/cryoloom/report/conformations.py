@@ -130,9 +130,6 @@ def _channels(mean: NDArray, flexible: dict[str, NDArray]) -> str:
     # What channels add to the solvent cancels: only where there is molecule does their share count.
     inside = np.clip(mean, 0, None)
     strongest = sorted(channels, key=lambda name: -float((inside * channels[name]).sum()))[:CHANNELS]
-    cells = []
-    for name in strongest:
-        _, (_, images) = figures.flexible_images(mean, channels[name])
-        cells.append(_figure(images[0][1], name))
+    cells = [_figure(figures.flexible_projections(mean, channels[name])[0][1], name) for name in strongest]
     title = "Channels of attention that vary most: parts that move together share one"
     return f'<h3>{title}</h3><div class="strip">{"".join(cells)}</div>' if cells else ""

@@ -19,7 +19,8 @@ PALETTE = ("#2f7ebc", "#d9822b", "#3f9b6c", "#b5477a", "#7a6fc0", "#8a8a3a", "#4
 _SEQUENTIAL = "Viridis"
 
 
-def _figure(height: int, **layout: Any) -> go.Figure:
+def plain_figure(height: int, **layout: Any) -> go.Figure:
+    """An empty figure in the report's layout."""
     figure = go.Figure()
     figure.update_layout(height=height, margin={"l": 56, "r": 16, "t": 28, "b": 44}, template="none", **layout)
     return figure
@@ -30,7 +31,7 @@ def fsc_figure(curves: dict[str, tuple[NDArray, NDArray]], field_angst: float) -
 
     field_angst: width of the box in Å, so that frequency = shell / field.
     """
-    figure = _figure(360, hovermode="x unified", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    figure = plain_figure(360, hovermode="x unified", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     last = 1.0
     for i, (name, (shells, values)) in enumerate(curves.items()):
         last = max(last, float(shells.max()))
@@ -76,7 +77,7 @@ def orientation_figure(rotation: NDArray) -> go.Figure:
     kernel = np.exp((vector[inside] @ centres.T - 1) / math.radians(9) ** 2)
     density = np.full(inside.shape, np.nan, dtype=np.float32)
     density[inside] = kernel @ counts / kernel.sum(1) / max(counts.mean(), 1e-9)
-    figure = _figure(300)
+    figure = plain_figure(300)
     figure.add_heatmap(
         z=density,
         colorscale=_SEQUENTIAL,
@@ -100,7 +101,7 @@ def histogram_figure(
     if high <= low:
         low, high = low - 0.5, high + 0.5
     counts, edges = np.histogram(values, bins=48, range=(low, high))
-    figure = _figure(height, bargap=0.04, showlegend=False)
+    figure = plain_figure(height, bargap=0.04, showlegend=False)
     figure.add_bar(
         x=(edges[1:] + edges[:-1]) / 2,
         y=counts,
@@ -199,7 +200,7 @@ def isosurface(volume: NDArray, level: float, pixel_size: float, triangles: int 
 def surface_figure(volume: NDArray, pixel_size: float) -> go.Figure:
     """A map (D, D, D) = (z, y, x) as a surface that can be turned, at three contour levels to choose from."""
     volume = np.asarray(volume, dtype=np.float32)
-    figure = _figure(520)
+    figure = plain_figure(520)
     level, top = surface_level(volume), float(volume.max())
     levels = {"lower": 0.6 * level, "contour": level, "higher": level + 0.35 * (top - level)}
     for name, value in levels.items():

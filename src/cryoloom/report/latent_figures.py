@@ -1,6 +1,7 @@
 """Figures of a latent space and of a molecule's flexible regions."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,15 +134,24 @@ def flexible_surface(mean: NDArray, variability: NDArray, pixel_size: float) -> 
 def flexible_images(mean: NDArray, variability: NDArray) -> list[tuple[str, list[tuple[str, str]]]]:
     """Slices and projections of the mean map in grey with its variability in red on it: rows of (caption, data URI)."""
     centre = mean.shape[0] // 2
-    rows = []
-    for title, reduce in (("slice", lambda v, axis: v.take(centre, axis)), ("projection", lambda v, axis: v.sum(axis))):
-        grey = [reduce(mean, axis) for axis in range(3)]
-        red = [reduce(variability, axis) for axis in range(3)]
-        low, high = np.percentile(np.stack(grey), (1, 99.9))
-        top = float(np.percentile(np.stack(red), 99.7))
-        captions = [f"{title} {axes}" for axes in ("xy", "xz", "yz")]
-        rows.append((title, [(c, _overlay(g, r, low, high, top)) for c, g, r in zip(captions, grey, red, strict=True)]))
-    return rows
+    slices = _flexible_row("slice", lambda v, axis: v.take(centre, axis), mean, variability)
+    return [("slice", slices), ("projection", flexible_projections(mean, variability))]
+
+
+def flexible_projections(mean: NDArray, variability: NDArray) -> list[tuple[str, str]]:
+    """The projections of `flexible_images` alone."""
+    return _flexible_row("projection", lambda v, axis: v.sum(axis), mean, variability)
+
+
+def _flexible_row(
+    title: str, reduce: Callable[[NDArray, int], NDArray], mean: NDArray, variability: NDArray
+) -> list[tuple[str, str]]:
+    grey = [reduce(mean, axis) for axis in range(3)]
+    red = [reduce(variability, axis) for axis in range(3)]
+    low, high = np.percentile(np.stack(grey), (1, 99.9))
+    top = float(np.percentile(np.stack(red), 99.7))
+    captions = [f"{title} {axes}" for axes in ("xy", "xz", "yz")]
+    return [(c, _overlay(g, r, low, high, top)) for c, g, r in zip(captions, grey, red, strict=True)]
 
 
 def _overlay(grey: NDArray, red: NDArray, low: float, high: float, top: float) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from cryoloom.errors import InputError
 from cryoloom.evaluate.trajectories import Rates, Trajectory, model, rates, trajectories
 from cryoloom.report.contents import RunContents
-from cryoloom.report.figures import PALETTE
+from cryoloom.report.figures import PALETTE, plain_figure
 from cryoloom.report.page import Page
 from cryoloom.solve.trained import read_latents
 
@@ -59,7 +59,7 @@ def _table(told: Rates) -> str:
 
 def trajectory_figure(shown: dict[str, Trajectory]) -> go.Figure:
     """One line a movie, and a band of one standard deviation about it."""
-    figure = go.Figure()
+    figure = plain_figure(340, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     for i, (name, movie) in enumerate(shown.items()):
         colour = PALETTE[i % len(PALETTE)]
         around = np.concatenate([movie.frame, movie.frame[::-1]])
@@ -69,8 +69,6 @@ def trajectory_figure(shown: dict[str, Trajectory]) -> go.Figure:
             hoverinfo="skip", showlegend=False,
         )  # fmt: skip
         figure.add_scatter(x=movie.frame, y=movie.mean, name=name, mode="lines+markers", line={"color": colour})
-    figure.update_layout(height=340, template="none", margin={"l": 56, "r": 16, "t": 36, "b": 44})
-    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title="frame")
     figure.update_yaxes(title="latent")
     return figure
@@ -78,14 +76,12 @@ def trajectory_figure(shown: dict[str, Trajectory]) -> go.Figure:
 
 def displacement_figure(told: Rates) -> go.Figure:
     """Mean squared displacement by lag, and the process that fits it."""
-    figure = go.Figure()
+    figure = plain_figure(340, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     figure.add_scatter(x=told.lags, y=told.displacement, mode="markers", name="movies", marker={"color": PALETTE[0]})
     if math.isfinite(told.relaxation):
         lags = np.linspace(0, float(told.lags[-1]), 100)
         fitted = model(lags, told.noise, told.variance, told.relaxation)
         figure.add_scatter(x=lags, y=fitted, mode="lines", name="fit", line={"color": PALETTE[1]})
-    figure.update_layout(height=340, template="none", margin={"l": 56, "r": 16, "t": 36, "b": 44})
-    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title="lag, frames", rangemode="tozero")
     figure.update_yaxes(title="mean squared displacement about the drift", rangemode="tozero")
     return figure

@@ -125,10 +125,14 @@ def settling(settings: ConformationSettings, train: GradualSettings, box: int, p
 
 def learning(settings: ConformationSettings, train: GradualSettings, box: int) -> list[Stage]:
     """The passes that learn conformations at stored poses, after those that prepare the volume at z = 0."""
-    # While the mean is not known, z is taken for what differs most between images: how they are turned.
-    first = replace(prepare(train, "stored", box), z="none")
     passes = at_known(train, box, settings.rates, settings.betas(train.passes))
-    return [first, *(taught(train, box, passes) if settings.z_start == "components" else passes)]
+    return [mean_first(train, box), *(taught(train, box, passes) if settings.z_start == "components" else passes)]
+
+
+def mean_first(train: GradualSettings, box: int) -> Stage:
+    """The stage that trains the field at z = 0 before any z is learnt."""
+    # While the mean is not known, z is taken for what differs most between images: how they are turned.
+    return replace(prepare(train, "stored", box), z="none")
 
 
 def taught(train: GradualSettings, box: int, passes: list[Stage]) -> list[Stage]:

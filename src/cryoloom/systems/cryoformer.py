@@ -1,7 +1,5 @@
 """CryoFormer: poses known or corrected on the way, a deformation feature an image, density in space (the recipe)."""
 
-from dataclasses import replace
-
 from pydantic import Field
 from torch import nn
 
@@ -12,9 +10,9 @@ from cryoloom.model.encoders import EncoderSettings
 from cryoloom.model.fields.settings import FieldName
 from cryoloom.model.poses.orientation import OrientationEncoder
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.conformed import Z_START, ZStart, taught
+from cryoloom.solve.conformed import Z_START, ZStart, mean_first, taught
 from cryoloom.solve.flexible import write_flexible
-from cryoloom.solve.gradual import GradualSettings, at_known, prepare, together, towards_given
+from cryoloom.solve.gradual import GradualSettings, at_known, together, towards_given
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import NeuralSettings, Setup
@@ -57,7 +55,7 @@ def reconstruct(
     parts["conformation"] = DeformationEncoder(s.encoder, s.z_dim, setup.beginning)
     stages = at_known(s.train, box, rates)
     if s.z_start == "components":
-        stages = [replace(prepare(s.train, "stored", box), z="none"), *taught(s.train, box, stages)]
+        stages = [mean_first(s.train, box), *taught(s.train, box, stages)]
     if run.config.refine:
         given = Pose.single(poses.best_rotation.float(), poses.best_shift.float())
         parts["poses"] = OrientationEncoder(s.orientation, given, setup.shift_angst, s.pose_weight, setup.beginning)

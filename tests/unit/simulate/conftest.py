@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import gemmi
+import numpy as np
 import pytest
 
 from cryoloom.simulate.conformations import Source, conformations_of
@@ -43,3 +45,15 @@ def clean(make) -> Path:
 @pytest.fixture(scope="session")
 def noisy(make) -> Path:
     return make(snr=0.1)
+
+
+def chain(name: str, xyz: np.ndarray, residue: str = "ALA", atom: str = "CA", start: int = 1) -> gemmi.Chain:
+    """Residues of one atom each, at places (N, 3)."""
+    made = gemmi.Chain(name)
+    for i, place in enumerate(xyz):
+        made.add_residue(gemmi.Residue())
+        made[-1].name, made[-1].seqid = residue, gemmi.SeqId(start + i, " ")
+        one = gemmi.Atom()
+        one.name, one.element, one.pos, one.occ = atom, gemmi.Element("C"), gemmi.Position(*place), 1.0
+        made[-1].add_atom(one)
+    return made

@@ -12,20 +12,16 @@ from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.domains import DomainPath, domain_path, residues_of
 
+from .conftest import chain
+
 DOMAINS = ("11-20", "21-25+31-35")
 TURNS = (Rotation.from_rotvec([0.5, -0.7, 0.3]), Rotation.from_rotvec([0.0, 1.2, 0.4]))
 WAYS = (np.array([5.0, 0.0, -4.0]), np.array([0.0, 12.0, 3.0]))
 
 
 def written(path: Path, xyz: np.ndarray) -> Path:
-    structure, model, chain = gemmi.Structure(), gemmi.Model(1), gemmi.Chain("A")
-    for i, place in enumerate(xyz):
-        residue, atom = gemmi.Residue(), gemmi.Atom()
-        residue.name, residue.seqid = "ALA", gemmi.SeqId(i + 1, " ")
-        atom.name, atom.element, atom.pos, atom.occ = "CA", gemmi.Element("C"), gemmi.Position(*place), 1.0
-        residue.add_atom(atom)
-        chain.add_residue(residue)
-    model.add_chain(chain)
+    structure, model = gemmi.Structure(), gemmi.Model(1)
+    model.add_chain(chain("A", xyz))
     structure.add_model(model)
     structure.write_pdb(str(path))
     return path

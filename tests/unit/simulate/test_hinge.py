@@ -12,19 +12,10 @@ from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.hinge import Hinge, swing_of
 
+from .conftest import chain
+
 FIRST, LAST = 21, 40
 TURN = Rotation.from_rotvec([0.5, -0.7, 0.3])
-
-
-def chain(name: str, xyz: np.ndarray, residue: str = "ALA", atom: str = "CA", start: int = 1) -> gemmi.Chain:
-    made = gemmi.Chain(name)
-    for i, place in enumerate(xyz):
-        made.add_residue(gemmi.Residue())
-        made[-1].name, made[-1].seqid = residue, gemmi.SeqId(start + i, " ")
-        one = gemmi.Atom()
-        one.name, one.element, one.pos, one.occ = atom, gemmi.Element("C"), gemmi.Position(*place), 1.0
-        made[-1].add_atom(one)
-    return made
 
 
 @pytest.fixture
