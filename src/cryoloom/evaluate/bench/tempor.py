@@ -52,7 +52,7 @@ class Sizes:
     tempor: tuple[str, ...] = ()
     every: int = 3
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
-    widths: tuple[int, ...] = (32, 128, 512)
+    widths: tuple[int, ...] = (32, 128, 256)
     device: str = "cpu"
 
 
@@ -241,7 +241,7 @@ _PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, ba
 _TINY = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, first=1, passes=1, band=11, every=6)
 _QUICK = replace(_TINY, snrs=(1.0,), widths=(16,))
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
-_SMALL = {**_SCALES, "mini": Sizes(box=32, pixel=3.8, band=15)}
+_SMALL = {**_SCALES, "mini": Sizes(box=40, pixel=3.0, band=19)}
 
 FIG4 = Table(
     name="tempor-fig4",
