@@ -11,6 +11,7 @@ from cryoloom.model.fields.settings import FieldName
 from cryoloom.model.poses.orientation import OrientationEncoder
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.conformed import Z_START, ZStart, mean_first, taught
+from cryoloom.solve.correction import CorrectionSettings, corrected
 from cryoloom.solve.flexible import write_flexible
 from cryoloom.solve.gradual import GradualSettings, at_known, together, towards_given
 from cryoloom.solve.run import Run
@@ -29,7 +30,7 @@ class CryoFormerSettings(NeuralSettings):
 
     field: FieldName = Field(default="cryoformer", description="The volume: cryoformer, or mlp, siren, fouriernet.")
     z_dim: int = Field(default=8, gt=0, description="Numbers of each particle's deformation feature.")
-    z_start: ZStart = Field(default="components", description=Z_START + " With --refine: none.")
+    z_start: ZStart = Field(default="components", description=Z_START + " With the orientation encoder: none.")
     encoder: EncoderSettings = ENCODER
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the deformation encoder, by Adam.")
     orientation: EncoderSettings = ENCODER
@@ -40,6 +41,7 @@ class CryoFormerSettings(NeuralSettings):
     pose_passes: int = Field(
         default=5, ge=0, description="Passes in which the orientation encoder learns the given poses, before any image."
     )
+    correction: CorrectionSettings = CorrectionSettings()
     train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64)
 
 
@@ -56,7 +58,9 @@ def reconstruct(
     stages = at_known(s.train, box, rates)
     if s.z_start == "components":
         stages = [mean_first(s.train, box), *taught(s.train, box, stages)]
-    if run.config.refine:
+    if run.config.refine and s.correction.rounds:
+        stages = [*corrected(s.correction, s.train, box), *stages]
+    elif run.config.refine:
         given = Pose.single(poses.best_rotation.float(), poses.best_shift.float())
         parts["poses"] = OrientationEncoder(s.orientation, given, setup.shift_angst, s.pose_weight, setup.beginning)
         stages = towards_given(s.train, s.pose_passes, s.pose_rate, box)

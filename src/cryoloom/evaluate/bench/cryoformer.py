@@ -45,7 +45,7 @@ class Sizes:
     snrs: tuple[float, ...] = (0.1, 0.01)
     passes: int = 15
     queries: tuple[int, ...] = (2, 4, 8)
-    coarse: tuple[object, ...] = ("--train.first-band", 4, "--train.last-band", 15, "--train.passes", 10)
+    passes_moving: int = 10
     quick: tuple[object, ...] = ()
     device: str = "cpu"
 
@@ -137,16 +137,22 @@ def motion(book: Notebook) -> None:
 
 
 def poses(book: Notebook) -> None:
-    """Perturbed poses, corrected by cryoformer and by loom's refinement from the same start."""
+    """Perturbed poses, corrected by cryoformer, by its published encoder, and by loom, from the same start."""
     s, folder = book.sizes, book.bench.folder
     scale = s.image_box / _PAPER_BOX
     data = _simulate(book, "poses/data", _spike(book), 0.1, round(_PAPER_SHIFT * scale, 3))
     start, truth = folder / "poses/start.star", folder / data / "truth"
     perturb(truth, start, _COVARIANCE, _PAPER_OFF * scale)
     before = _pose_row(book, "the start", start, truth)
-    ours = ("--system", "cryoformer", *s.coarse, *s.quick)
-    for name, options in (("cryoformer", ours), ("loom", ("--system", "loom"))):
-        run, device = f"poses/{name}", "cpu" if s.device == "cpu" else "auto"
+    ours = ("--system", "cryoformer", "--train.passes", s.passes_moving, *s.quick)
+    encoder = ("--correction.rounds", 0, "--train.first-band", 4, "--train.last-band", s.box / 2 - 1)
+    runs = {
+        "cryoformer": ours,
+        "cryoformer, orientation encoder": (*ours, *encoder),
+        "loom": ("--system", "loom"),
+    }
+    for name, options in runs.items():
+        run, device = f"poses/{name.split()[-1]}", "cpu" if s.device == "cpu" else "auto"
         given = ("--box", s.box, "--poses", start, "--refine", "--device", device, *options)
         try:
             measured = book.bench.cryoloom(run, "reconstruct", f"{data}/particles.star", "-o", run, *given)
@@ -156,7 +162,7 @@ def poses(book: Notebook) -> None:
         goals = {"must": 0.12, "aim": 0.05} if name == "cryoformer" else {}
         after = _pose_row(book, name, folder / run / "particles.star", truth, **goals)
         if goals:
-            book.row("rotation error, after / before", after / before, "×", must=0.5)
+            book.row("cryoformer: rotation error, after / before", after / before, "×", must=0.5)
         book.row(f"{name}: whole run, wall", measured.seconds, "s")
     book.row("As published, CryoFormer: median rotation error", 0.12, "rad")
 
@@ -223,7 +229,7 @@ def speed(book: Notebook) -> None:
 
 _PAPER = Sizes(50_000, box=128, states=20, snrs=(0.1, 0.01, 0.001), queries=(2, 4, 8, 16), device="cuda")
 _TRY = ("--transformer.queries", 2, "--encoder.layers", 1)
-_QUICK = Sizes(60, 24, 11.0, 24, 3, (0.1,), 1, (2,), ("--train.passes", 1), _TRY)
+_QUICK = Sizes(60, 24, 11.0, 24, 3, (0.1,), 1, (2,), 1, (*_TRY, "--correction.rounds", 1))
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
 
 TABLE1 = Table(
