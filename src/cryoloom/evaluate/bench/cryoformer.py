@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cryoloom.data import read_particles, write_star
+from cryoloom.data import read_particles, read_volume, write_star
 from cryoloom.evaluate.bench.density_speed import density_speeds
+from cryoloom.evaluate.bench.hetero_peer import Vae
 from cryoloom.evaluate.bench.measure import CommandError
+from cryoloom.evaluate.bench.peers import Peer
 from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
@@ -25,6 +29,7 @@ from cryoloom.solve.trained import read_latents, trained_field
 
 # The receptor-binding domain of the open chain of 6VYB, and a chain whose domain is down.
 _HINGE = ("--hinge", "B:331-527", "--hinge-like", "A")
+_GRID = ("--network.width", 32)
 # Rotation vectors are drawn from N(0, 0.1 I): 0.49 rad in the median. Shifts of ±10 and ±5 px are for a box of 128.
 _COVARIANCE = 0.1
 _PAPER_BOX, _PAPER_SHIFT, _PAPER_OFF = 128, 10.0, 5.0
@@ -48,6 +53,7 @@ class Sizes:
     passes_moving: int = 10
     quick: tuple[object, ...] = ()
     device: str = "cpu"
+    cryodrgn: str = "cryodrgn"
 
 
 def perturb(truth: Path, path: Path, covariance: float, shift_px: float, seed: int = 0) -> float:
@@ -70,16 +76,29 @@ def conformation_resolutions(run: Path, truth: Path) -> list[float]:
     The run's poses must be those of the truth.
     """
     columns = read_particles(run / "particles.star"), read_particles(truth / "particles.star")
-    kind = torch.as_tensor(columns[1].column("conformation").astype(int))[match_particles(*columns)]
-    z, trained = read_latents(run).mean, trained_field(run)
-    field, pixel_size = trained.field, trained.pixel_size
-    found = []
-    volumes = TrueConformations.of(truth, field.box)
-    for i in range(len(volumes)):
-        if (kind == i).any():
-            volume, true = field.volume(z=z[kind == i].mean(0)), volumes(i)
-            found.append(fsc(_upright(volume, true), true, pixel_size).resolution(0.5))
-    return found
+    kind = columns[1].column("conformation").astype(int)[match_particles(*columns)]
+    trained = trained_field(run)
+    means = _means(read_latents(run).mean.numpy(), kind)
+    volumes = {i: trained.field.volume(z=torch.from_numpy(z)) for i, z in means.items()}
+    return _resolutions(volumes, truth, trained.pixel_size)
+
+
+def peer_resolutions(vae: Vae, truth: Path) -> list[float]:
+    """The same of cryoDRGN's maps."""
+    means = _means(vae.z, read_particles(truth / "particles.star").column("conformation").astype(int))
+    maps = [read_volume(path) for path in vae.maps(np.stack(list(means.values())))]
+    volumes = dict(zip(means, (volume for volume, _ in maps), strict=True))
+    return _resolutions(volumes, truth, maps[0][1])
+
+
+def _means(z: NDArray, kind: NDArray) -> dict[int, NDArray]:
+    """Mean latent (Z,) of the particles of each conformation that has any, by its number."""
+    return {int(i): z[kind == i].mean(0) for i in np.unique(kind)}
+
+
+def _resolutions(volumes: dict[int, Tensor], truth: Path, pixel_size: float) -> list[float]:
+    trues = TrueConformations.of(truth, len(next(iter(volumes.values()))))
+    return [fsc(_upright(v, trues(i)), trues(i), pixel_size).resolution(0.5) for i, v in volumes.items()]
 
 
 def _upright(volume: Tensor, true: Tensor) -> Tensor:
@@ -121,7 +140,22 @@ def _against_cryodrgn(book: Notebook, name: str, what: tuple[object, ...], snr: 
     book.row(f"{row}, cryodrgn as published: mean resolution of the conformations", theirs, "Å")
     begun = _reconstruct(book, data, f"table1/{name}/cryodrgn-begun", "cryodrgn", *plain)
     book.row(f"{row}, cryodrgn from linear components: mean resolution of the conformations", begun, "Å")
+    grid = _reconstruct(book, data, f"table1/{name}/grid", "cryodrgn", *plain, "--field", "grid", *_GRID)
+    book.row(f"{row}, cryodrgn on a grid of voxels: mean resolution of the conformations", grid, "Å")
     book.row(f"{row}: cryodrgn as published / cryoformer", theirs / ours, "×", must=1.0, aim=aim, better="higher")
+    _peer_row(book, data, row)
+
+
+def _peer_row(book: Notebook, data: str, row: str) -> None:
+    s = book.sizes
+    try:
+        peer = Peer(book)
+    except Skip as why:
+        book.notes.append(str(why))
+        return
+    vae = Vae.trained(peer, data, s.box, 8, s.passes, 256)
+    found = mean(peer_resolutions(vae, book.bench.folder / data / "truth"))
+    book.row(f"{row}, {peer.name} train_vae: mean resolution of the conformations", found, "Å")
 
 
 def spike(book: Notebook) -> None:
@@ -188,14 +222,15 @@ def ablations(book: Notebook) -> None:
         "without region-wise attention": ("--transformer.region", "concatenation"),
     }
     changes |= {f"n = {n}": ("--transformer.queries", n) for n in s.queries}
+    others = {f"{grid} grid instead of hash": ("--transformer.grid", grid) for grid in ("dense", "triplane")}
     found = {}
-    for i, (name, options) in enumerate(changes.items()):
+    for i, (name, options) in enumerate((changes | others).items()):
         queries = () if "--transformer.queries" in options else ("--transformer.queries", most)
         found[name] = _reconstruct(book, data, f"table3/{i}", "cryoformer", *s.quick, *queries, *options)
         book.row(f"{name}: mean resolution of the conformations", found[name], "Å")
-    full = found.pop(f"n = {most}")
-    worse = sum(value > full for value in found.values())
-    book.row("ablations worse than the full model", worse, "", must=len(found), better="higher")
+    full = found[f"n = {most}"]
+    worse = sum(found[name] > full for name in changes)
+    book.row("ablations worse than the full model", worse, "", must=len(changes) - 1, better="higher")
 
 
 def regions(book: Notebook) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cryoloom.data import read_particles
@@ -26,35 +27,60 @@ class Judged:
     images_per_s: float
 
 
+@dataclass(frozen=True)
+class Vae:
+    """What train_vae learns at the true poses of the simulated set `data`, cropped to a box as ours is.
+
+    z: (N, Z) of all particles; images_per_s: of training, in the epochs after the first.
+    """
+
+    peer: Peer
+    data: str
+    passes: int
+    z: NDArray
+    images_per_s: float
+
+    @classmethod
+    def trained(cls, peer: Peer, data: str, box: int, z_dim: int, passes: int, dim: int) -> "Vae":
+        """Train for some passes with `dim` units a layer."""
+        folder, out = peer.book.bench.folder, f"{data}/peer"
+        truth = read_particles(folder / data / "truth/particles.star")
+        small = f"{data}/small.mrcs"
+        peer.run(small, "downsample", f"{data}/particles.mrcs", "-D", box, "-o", small)
+        write_pickles(folder / data, truth)
+        given = f"--poses {data}/pose.pkl --ctf {data}/ctf.pkl --zdim {z_dim} -n {passes} --seed 0 --no-analysis"
+        size = f"--enc-dim {dim} --dec-dim {dim} --enc-layers 3 --dec-layers 3"
+        epochs = peer.epochs("train_vae", small, *given.split(), *size.split(), out=out)
+        rate = len(truth) / mean(list(epochs.values())[1:] or list(epochs.values()))
+        z = np.asarray(read_pickle(folder / out / f"z.{passes}.pkl"), dtype=float)
+        return cls(peer, data, passes, z, rate)
+
+    def maps(self, z: NDArray) -> list[Path]:
+        """Files of the maps at latents (n, Z)."""
+        folder, out = self.peer.book.bench.folder, f"{self.data}/peer"
+        np.savetxt(folder / out / "chosen.txt", z)
+        config = ("-c", f"{out}/config.yaml", "--zfile", f"{out}/chosen.txt")
+        self.peer.run(f"{out}/maps", "eval_vol", f"{out}/weights.{self.passes}.pkl", *config, "-o", f"{out}/maps")
+        return sorted((folder / out / "maps").glob("*.mrc"))
+
+
 def train_vae(peer: Peer, data: str, sizes: Any) -> Judged:
     """Train at the true poses of a simulated set, cropped to the working box as ours is."""
-    s, bench, out = sizes, peer.book.bench, f"{data}/peer"
-    folder = bench.folder
-    truth = read_particles(folder / data / "truth/particles.star")
-    small = f"{data}/small.mrcs"
-    peer.run(small, "downsample", f"{data}/particles.mrcs", "-D", s.working_box, "-o", small)
-    write_pickles(folder / data, truth)
-    given = f"--poses {data}/pose.pkl --ctf {data}/ctf.pkl --zdim 1 -n {s.passes} --seed 0 --no-analysis"
-    size = f"--enc-dim {s.dim} --dec-dim {s.dim} --enc-layers 3 --dec-layers 3"
-    epochs = peer.epochs("train_vae", small, *given.split(), *size.split(), out=out)
-    rate = len(truth) / mean(list(epochs.values())[1:] or list(epochs.values()))
-    z = read_pickle(folder / out / f"z.{s.passes}.pkl")
+    s, folder = sizes, peer.book.bench.folder / data
+    vae = Vae.trained(peer, data, s.working_box, 1, s.passes, s.dim)
+    truth = read_particles(folder / "truth/particles.star")
     which = truth.column("conformation").astype(int)
-    chosen = compared(len(z))
-    np.savetxt(folder / out / "chosen.txt", z[chosen])
-    config = ("-c", f"{out}/config.yaml", "--zfile", f"{out}/chosen.txt")
-    peer.run(f"{out}/maps", "eval_vol", f"{out}/weights.{s.passes}.pkl", *config, "-o", f"{out}/maps")
-    true = TrueConformations.of(folder / data / "truth", s.working_box)
-    made = _Maps(sorted((folder / out / "maps").glob("*.mrc")), chosen, true)
-    area = fsc_areas(made, which, true)["per_particle_fsc_auc_mean"]
+    chosen = compared(len(vae.z))
+    true = TrueConformations.of(folder / "truth", s.working_box)
+    area = fsc_areas(_Maps(vae.maps(vae.z[chosen]), chosen, true), which, true)["per_particle_fsc_auc_mean"]
     coordinate = truth.column("conformation_coordinate").astype(float)
-    return Judged(conformation_correlation(np.asarray(z, dtype=float), coordinate), area, rate)
+    return Judged(conformation_correlation(vae.z, coordinate), area, vae.images_per_s)
 
 
 class _Maps:
     """The maps (D, D, D) of chosen particles, the molecule positive as in the truth."""
 
-    def __init__(self, paths: list[Path], chosen: np.ndarray, true: TrueConformations):
+    def __init__(self, paths: list[Path], chosen: NDArray, true: TrueConformations):
         self.paths = dict(zip(chosen.tolist(), paths, strict=True))
         first, last = true(0), true(len(true) - 1)
         self.sign = 1.0
