@@ -1,10 +1,16 @@
 """loom, the default: stochastic EM from nothing, then half-set refinement (the recipe)."""
 
+from pydantic import Field
+from torch import Tensor
+
+from cryoloom.data.movies import movie_numbers, with_movies
 from cryoloom.data.particles import Particles
+from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.abinitio import AbInitioSettings
 from cryoloom.solve.em.finish import write_refined
+from cryoloom.solve.em.in_time import refine_in_time
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.march import EMMarchSettings
 from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
@@ -25,6 +31,11 @@ class LoomSettings(ScopeSettings):
     ab_initio: AbInitioSettings = AbInitioSettings()
     march: EMMarchSettings = EMMarchSettings()
     refinement: RefineSettings = RefineSettings()
+    temporal_prior: bool = Field(
+        default=False,
+        description="For movies: at the end, weigh each frame's poses by those of the frames beside it, as molecules "
+        "turn little from frame to frame; how little is read off the poses.",
+    )
 
 
 def reconstruct(
@@ -35,6 +46,7 @@ def reconstruct(
     With `poses` the ab initio stage is skipped; they are refined where the run's config says so.
     """
     config = run.config
+    movies = _movies(particles, team) if settings.temporal_prior else None
     images = WorkingImages(particles, team.device)
     group = point_group(config.symmetry)
     shift_px = (settings.max_shift_angst or 0.08 * images.box * images.pixel_size) / images.pixel_size
@@ -52,4 +64,12 @@ def reconstruct(
         state = start_from_poses(refinement, poses)
     if poses is None or config.refine:
         state = run_refinement(refinement, state, session, search=poses is None)
+    if movies is not None:
+        state = refine_in_time(refinement, state, movies, session)
     write_refined(particles, refinement, state, settings.contrast, session)
+
+
+def _movies(particles: Particles, team: Team) -> tuple[Tensor, Tensor]:
+    if team.size > 1:
+        raise InputError("--temporal-prior keeps movies whole and runs in one process: leave out --devices.")
+    return movie_numbers(with_movies(particles))

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from cryoloom.model.batch import Batch
-from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings, MovieGrid
+from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings
+from cryoloom.model.movie_grid import MovieGrid
 
 FEATURES, Z = 6, 2
 # Movies of 4, 1 and 3 frames, rows shuffled, and a frame missing in the first.

@@ -68,6 +68,13 @@ class ParticlePoses(NamedTuple):
             torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 2), torch.full((n,), 180.0), torch.zeros(n), torch.zeros(n)
         )
 
+    def store(self, index: Tensor, modes: Modes) -> None:
+        """Take over what is found of the particles at `index` (B,): modes, the likeliest first."""
+        rotation_sigma, shift_sigma = modes.sigma()
+        found = (modes.rotation[:, 0], modes.shift[:, 0], rotation_sigma, shift_sigma, modes.weights()[:, 0])
+        for whole, part in zip(self, found, strict=True):
+            whole[index] = part.cpu()
+
 
 @dataclass(frozen=True)
 class RefineState:
@@ -152,7 +159,7 @@ class Refinement:
                 half_sums.add_particles(evidence, modes.rotation, modes.shift, modes.weights())
                 residual += residual_power(projector, evidence, modes.rotation[:, 0], modes.shift[:, 0])
                 likelihood += modes.score[:, 0].sum().cpu()
-                _store(poses, index, modes)
+                poses.store(index, modes)
             sums.append(half_sums.all_reduced(self.team))
         residual, likelihood, *rows = self.team.add([residual, likelihood, *poses])
         n = sum(len(half) for half in self.halves)
@@ -198,9 +205,22 @@ class Refinement:
             known = rotation.shape[1] > 1
             rotation = torch.cat([found.rotation, rotation], 1) if known else found.rotation
             shift = torch.cat([found.shift, shift], 1) if known else found.shift
+        return self.modes(projector, evidence, state, rotation, shift).order()
+
+    def modes(
+        self,
+        projector: FourierSlice,
+        evidence: Evidence,
+        state: RefineState,
+        rotation: Tensor,
+        shift: Tensor,
+        least: float = 1e-3,
+    ) -> Modes:
+        """Where hypotheses (B, K, 3, 3), (B, K, 2) px end: all up to a low band, then those likelier than `least`."""
+        used, steps = evidence.prefix(state.band), self.settings.polish_steps
         rough = used.prefix(self._rough_band(state))
         modes = polish(projector, rough, rotation, shift, steps).distinct()
-        return polish_likely(projector, used, modes, steps // 2).order()
+        return polish_likely(projector, used, modes, steps // 2, least)
 
     def with_copies(self, state: RefineState) -> RefineState:
         """The state with the approximate symmetries of its map, which the next iterations try on every particle."""
@@ -257,13 +277,3 @@ def residual_power(projector: FourierSlice, evidence: Evidence, rotation: Tensor
     moved = evidence.centred(shift)
     cross = slices.real * moved.real + slices.imag * moved.imag
     return (evidence.image_power - 2 * cross + evidence.power * slices.abs() ** 2).sum(0)
-
-
-def _store(poses: ParticlePoses, index: Tensor, modes: Modes) -> None:
-    rotation_sigma, shift_sigma = modes.sigma()
-    for whole, part in zip(
-        poses,
-        (modes.rotation[:, 0], modes.shift[:, 0], rotation_sigma, shift_sigma, modes.weights()[:, 0]),
-        strict=True,
-    ):
-        whole[index] = part.cpu()
