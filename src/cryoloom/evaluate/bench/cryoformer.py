@@ -84,11 +84,12 @@ def conformation_resolutions(run: Path, truth: Path) -> list[float]:
 
 
 def peer_resolutions(vae: Vae, truth: Path) -> list[float]:
-    """The same of cryoDRGN's maps."""
-    means = _means(vae.z, read_particles(truth / "particles.star").column("conformation").astype(int))
-    maps = [read_volume(path) for path in vae.maps(np.stack(list(means.values())))]
-    volumes = dict(zip(means, (volume for volume, _ in maps), strict=True))
-    return _resolutions(volumes, truth, maps[0][1])
+    """The same of cryoDRGN's maps, whose headers do not tell a pixel size."""
+    particles = read_particles(truth / "particles.star")
+    means = _means(vae.z, particles.column("conformation").astype(int))
+    maps = [read_volume(path)[0] for path in vae.maps(np.stack(list(means.values())))]
+    pixel_size = particles.pixel_size * particles.box / len(maps[0])
+    return _resolutions(dict(zip(means, maps, strict=True)), truth, pixel_size)
 
 
 def _means(z: NDArray, kind: NDArray) -> dict[int, NDArray]:
