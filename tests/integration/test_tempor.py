@@ -8,10 +8,11 @@ import torch
 
 from cryoloom.evaluate.latents import conformation_correlation
 from cryoloom.evaluate.movies import MovieTruth
+from cryoloom.physics.so3 import angular_distance
 from cryoloom.solve.decode import Decoder
 from cryoloom.solve.run import Run
 
-from .conftest import cryoloom, particles_of
+from .conftest import cryoloom, particles_of, poses_of
 
 SMALL = ("--device", "cpu", "--z-dim", 1, "--network.width", 48, "--network.blocks", 1, "--encoder.width", 8)
 # Few images in few steps: with the full price of a nat, z would not be used yet.
@@ -85,6 +86,22 @@ def test_from_nothing_with_a_transition_prior(filmed: Path, tmp_path: Path):
     known = ("--poses", filmed / "truth" / "particles.star", "--dynamics.prior", "transition", "--train.passes", 2)
     trained("tempor", filmed, tmp_path / "run", *known)
     assert np.load(tmp_path / "run" / "latents.npz")["z_mean"].shape == (240, 1)
+
+
+def test_poses_are_read_off_the_frames_where_a_run_that_reads_them_is_taken_over(filmed, alone, tmp_path):
+    network = ("--encoder.network", "mlp", "--encoder.low-pass", 0)
+    learnt = (*network, "--pose-passes", 2, "--train.passes", 3)
+    trained("hetem", filmed, tmp_path / "hetem", *learnt)
+    on = ("--init", tmp_path / "hetem", "--read-poses", "--train.passes", 2)
+    trained("tempor", filmed, tmp_path / "run", *on, "--encoder-rate", 1e-5)
+    before, after = (poses_of(tmp_path / name).best_rotation for name in ("hetem", "run"))
+    moved = angular_distance(before, after)
+    # The network is the same and has learnt on, in small steps: what it says has moved by little.
+    assert 0.01 < float(moved.median()) < 10
+    stages = list(dict.fromkeys(line["stage"] for line in Run.open(tmp_path / "run").metrics()))
+    assert stages == ["train", "poses", "results"]
+    said = trained("tempor", filmed, tmp_path / "other", "--init", alone, "--read-poses", code=2)
+    assert "holds no poses network" in said
 
 
 def test_what_it_cannot_use_is_refused_in_a_sentence(filmed, alone, phantom_set, tmp_path):

@@ -25,8 +25,8 @@ FADE = 0.7
 _READ_IN_A_PASS, _READ_AT_ONCE = 5000, 128
 
 
-class AmortisedSettings(NeuralSettings):
-    """Settings of systems whose poses a network reads off the images."""
+class ReadingSettings(NeuralSettings):
+    """What reads poses off the images, and how it is kept from reading all the same."""
 
     encoder: EncoderSettings = EncoderSettings()
     encoder_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
@@ -48,6 +48,14 @@ class AmortisedSettings(NeuralSettings):
         ge=0,
         description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the papers.",
     )
+    shifts: Literal["predicted", "given"] = Field(
+        default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
+    )
+
+
+class AmortisedSettings(ReadingSettings):
+    """Settings of systems whose poses a network reads off the images."""
+
     searches: int = Field(
         default=0,
         ge=0,
@@ -59,9 +67,6 @@ class AmortisedSettings(NeuralSettings):
         gt=0,
         description="Projections of the volume that searches have found, off which the network first learns to read.",
     )
-    shifts: Literal["predicted", "given"] = Field(
-        default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
-    )
     train: GradualSettings = GradualSettings()
     polish: bool = Field(
         default=False, description="Refine the network's poses as loom does, with half-maps and uncertainties."
@@ -70,7 +75,7 @@ class AmortisedSettings(NeuralSettings):
 
 
 def amortised_parts(
-    setup: Setup, settings: AmortisedSettings, poses: Pose | None, z_dim: int = 0
+    setup: Setup, settings: ReadingSettings, poses: Pose | None, z_dim: int = 0
 ) -> dict[str, nn.Module]:
     """Field of z, encoder and pose heads; shifts are those of `poses` where the settings say that they are given."""
     field = setup.field(z_dim)
@@ -83,7 +88,7 @@ def amortised_parts(
     return {"field": field, "encoder": encoder, "poses": heads}
 
 
-def rehearsed(settings: AmortisedSettings, stages: list[Stage]) -> list[Stage]:
+def rehearsed(settings: ReadingSettings, stages: list[Stage]) -> list[Stage]:
     """The stages, with the field's own projections read beside the images."""
     return [replace(stage, rehearsal=settings.rehearsal) for stage in stages]
 

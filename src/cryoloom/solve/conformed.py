@@ -82,25 +82,33 @@ def conformed_parts(setup: Setup, settings: ConformationSettings) -> dict[str, n
     return {"encoder": encoder, "conformation": VAE(encoder.features, settings.z_dim, setup.beginning)}
 
 
-def dvae_parts(
-    setup: Setup, settings: LatentSettings, dynamics: DynamicsSettings, movies: tuple[Tensor, Tensor]
+def filmed_parts(
+    setup: Setup,
+    settings: LatentSettings,
+    dynamics: DynamicsSettings,
+    movies: tuple[Tensor, Tensor],
+    begun: dict[str, nn.Module] | None = None,
 ) -> dict[str, nn.Module]:
-    """A field of z, an encoder, and a DVAE over the features of movies: of each particle movie and frame (N,)."""
-    field, encoder = setup.field(settings.z_dim), Encoder(settings.encoder, 1, setup.beginning)
-    dvae = DVAE(encoder.features, settings.z_dim, dynamics, movies, setup.beginning)
-    return {"field": field, "encoder": encoder, "conformation": dvae}
+    """A field of z and an encoder, or what is `begun` of them, and a DVAE over the features of movies.
+
+    movies: of each particle movie and frame (N,).
+    """
+    parts = begun or {"field": setup.field(settings.z_dim), "encoder": Encoder(settings.encoder, 1, setup.beginning)}
+    encoder = parts["encoder"]
+    assert isinstance(encoder, Encoder)
+    return {**parts, "conformation": DVAE(encoder.features, settings.z_dim, dynamics, movies, setup.beginning)}
 
 
 def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
-    """Give parts of `dvae_parts` what the run in `folder` learned frame by frame; False where it learned no z at all.
+    """Give parts of `filmed_parts` what the run in `folder` learned frame by frame; False where it learned no z at all.
 
-    Raises InputError where its networks are of other shapes.
+    Raises InputError where its networks are of other shapes, or none reads poses for the part that would.
     """
     if "conformation" not in trained_parts(folder):
         return False
     dvae = parts["conformation"]
     assert isinstance(dvae, DVAE)
-    for name, part in (("field", parts["field"]), ("encoder", parts["encoder"]), ("conformation", dvae.frames)):
+    for name, part in {**parts, "conformation": dvae.frames}.items():
         load_part(part, name, folder)
     return True
 

@@ -1,7 +1,6 @@
 """The one gradient loop: stages of passes over mini-batches, resumable at any batch."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,33 +9,21 @@ from torch import Tensor, nn
 
 from cryoloom.data.mrc import write_volume
 from cryoloom.model.conformation.latent import Latent
-from cryoloom.model.poses.polish import polish
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
-from cryoloom.solve.latents import (
-    Latents,
-    agreement,
-    nearest,
-    of_components,
-    prior,
-    read_latents,
-    representatives,
-    settled,
-)
-from cryoloom.solve.model import Model, best_of
+from cryoloom.solve.latents import Latents, agreement, of_components, prior, read_latents, settled
+from cryoloom.solve.model import Model
+from cryoloom.solve.placing import Placing
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
 
-PAD = 2
-POLISHED = 3
 SEARCH_CHUNK = 512
 SETTLE_CHUNK = 64
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -251,7 +238,8 @@ class Fit:
     @torch.no_grad()
     def _place(self, state: FitState, stage: Stage) -> FitState:
         """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
-        find = self._finder(state, stage)
+        place = (self.mask, state.poses, state.z, state.noise, state.turn)
+        find = Placing(self.model, stage, self.searches[state.stage], *place)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, SEARCH_CHUNK)
             mine = self.batches.mine(index, self.team)
@@ -282,46 +270,6 @@ class Fit:
         """Replace stored conformations: by the linear components in which the images differ."""
         z = of_components(self.images, state.poses, state.noise, stage.band, self.mask, state.z, self.session)
         return replace(state, z=z, at=len(state.order))
-
-    def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
-        """What finds the poses of the particles at an index (b,) in a stage that replaces stored ones."""
-        noise = state.noise.to(self.images.device)
-        if stage.poses == "infer":
-            return lambda index: best_of(self.model.infer(self.model.batch(index, noise, stage.band)))
-        centres = representatives(state.z, stage.representatives)
-        finders = [self._at_map(state, stage, z) for z in centres.to(self.images.device)]
-
-        def find(index: Tensor) -> Pose:
-            which = nearest(state.z, centres, index)
-            order = which.argsort(stable=True)
-            groups = order.split(torch.bincount(which, minlength=len(centres)).tolist())
-            found = [finder(index[rows]) for finder, rows in zip(finders, groups, strict=True) if len(rows)]
-            return Pose.concatenate([Pose(p.rotation[:, :1], p.shift[:, :1]) for p in found]).select(order.argsort())
-
-        return find
-
-    def _at_map(self, state: FitState, stage: Stage, z: Tensor) -> Callable[[Tensor], Pose]:
-        """What finds poses by a search or a polish against the field's map of one conformation z (Z,)."""
-        pixel_size, noise = self.images.pixel_size, state.noise.to(self.images.device)
-        volume = self.model.map(stage.band, z if len(z) else None)
-        projector = FourierSlice.of_volume(volume * self.mask, PAD)
-        search = self.searches[state.stage]
-        bound = None if search is None else search.against(projector, state.turn)
-
-        def find(index: Tensor) -> Pose:
-            evidence = self.images.evidence(index, noise, stage.band)
-            if bound is not None:
-                found = bound.best(evidence)
-                rotation, shift = found.rotation[:, :POLISHED], found.shift[:, :POLISHED]
-            else:
-                rotation, shift = (part.to(self.images.device) for part in state.poses.select(index))
-                shift = shift / pixel_size
-            if stage.polish_steps:
-                modes = polish(projector, evidence, rotation, shift, stage.polish_steps).distinct()
-                rotation, shift = modes.rotation, modes.shift
-            return Pose(rotation, shift * pixel_size)
-
-        return find
 
     # Records
 

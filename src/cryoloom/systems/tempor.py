@@ -1,4 +1,6 @@
-"""TEMPOR: poses known, each movie's conformations inferred together, a positional MLP answers (the recipe)."""
+"""TEMPOR: each movie's conformations inferred together, poses known or read off its frames, an MLP answers."""
+
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -7,20 +9,27 @@ from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.model.conformation.dvae import DynamicsSettings
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.conformed import LatentSettings, begin_as_vae, dvae_parts
-from cryoloom.solve.gradual import GradualSettings, at_known
+from cryoloom.solve.amortised import ReadingSettings, amortised_parts, rehearsed
+from cryoloom.solve.conformed import LatentSettings, begin_as_vae, filmed_parts
+from cryoloom.solve.gradual import GradualSettings, at_known, together
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import Setup
 from cryoloom.solve.team import Team
 
-SUMMARY = "a volume for every frame of liquid-phase movies by a DVAE, poses known; --init takes a cryodrgn run over"
+SUMMARY = "a volume for every frame of liquid-phase movies by a DVAE; --init takes a cryodrgn or hetem run over"
 PAPER = "Ye et al., ICCV 2023"
 
 
-class TemporSettings(LatentSettings):
+class TemporSettings(LatentSettings, ReadingSettings):
     """Settings of tempor."""
 
+    read_poses: bool = Field(
+        default=False, description="Read poses off each frame, too, as hetem does, whose run --init takes over."
+    )
+    symmetric_loss: bool = Field(
+        default=True, description="Where poses are read: off each image turned by half a turn, too; the better counts."
+    )
     dynamics: DynamicsSettings = DynamicsSettings()
     # At a small weight a frame is best read from itself alone; here the frames around it have their say.
     beta: float = Field(default=2.0, ge=0, description=LatentSettings.model_fields["beta"].description)
@@ -33,19 +42,26 @@ def reconstruct(
 ) -> None:
     """Volume and a conformation for every frame of movies, into the run directory.
 
-    Raises InputError without poses, without movies, or for several processes.
+    Raises InputError without poses that it is not to read, without movies, or for several processes.
     """
-    if poses is None:
+    s = settings
+    if poses is None and not s.read_poses:
         raise InputError(
-            "tempor needs poses: add --poses known, --poses FILE or --init RUN (of loom or cryodrgn, say)."
+            "tempor needs poses: add --poses known, --poses FILE or --init RUN (of loom or cryodrgn, say), or let it "
+            "read them: --read-poses."
         )
     if team.size > 1:
         raise InputError("tempor keeps movies whole and runs in one process: leave out --devices and --num-nodes.")
     filmed = with_movies(particles)
     movies = movie_numbers(filmed)
     setup = Setup(filmed, settings, run, team, progress)
-    parts = dvae_parts(setup, settings, settings.dynamics, movies)
+    box, betas = setup.images.box, s.betas(s.train.passes)
+    begun = amortised_parts(setup, s, None, s.z_dim) if s.read_poses else None
+    parts = filmed_parts(setup, s, s.dynamics, movies, begun)
     if run.config.init is not None:
         begin_as_vae(parts, run.config.init)
-    stages = at_known(settings.train, setup.images.box, settings.rates, settings.betas(settings.train.passes))
+    stages = at_known(s.train, box, s.rates, betas)
+    if s.read_poses:
+        read = rehearsed(s, together(s.train, {**s.rates, "poses": s.encoder_rate}, box))
+        stages = [*(replace(stage, beta=beta) for stage, beta in zip(read, betas, strict=False)), read[-1]]
     setup.fit(parts, stages, poses, movies[0])

@@ -14,7 +14,7 @@ from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.field import Field, FourierField, half_space, positive_half
 from cryoloom.model.fields.mlp import feature_frequencies
 from cryoloom.model.fields.settings import FieldSettings, NetworkSettings, TransformerSettings
-from cryoloom.physics.fourier import FrequencyLattice, centred_fft3, radii3
+from cryoloom.physics.fourier import FrequencyLattice, centred_fft3, centred_ifft3, radii3
 from cryoloom.physics.points import PointSum
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
@@ -131,7 +131,31 @@ def test_reset_follows_the_generator(case, generator, points):
     assert not torch.allclose(first, before)
 
 
-@pytest.mark.parametrize("case", [c for c in FIELDS if c.name != "voxels"], ids=lambda case: case.name)
+SMOOTH = [c for c in FIELDS if c.name not in ("voxels", "grid")]
+
+
+def test_a_grid_of_fine_frequencies_does_not_fold_what_lies_outside_the_box_into_it(generator):
+    field = build_field(FieldSettings(field="grid"), BOX, generator)
+    wide, network = 2 * BOX, field.network
+    ball = radii3(wide) < wide / 2
+    inside = torch.nn.functional.pad(torch.randn((BOX,) * 3, generator=generator), (BOX // 2,) * 6)
+    outside = torch.randn((wide,) * 3, generator=generator) * (radii3(wide) > 0.9 * BOX)
+    spectrum = centred_fft3(inside + outside) * ball
+    k = half_space(wide, wide / 2)
+    x, y, z = (k.long() + wide // 2).unbind(-1)
+    places = half_space(wide + 4, wide / 2 + 1).long()
+    rows = {tuple(place): row for row, place in enumerate(places.tolist(), start=1)}
+    with torch.no_grad():
+        network.maps.zero_()
+        value = torch.view_as_real(spectrum[z, y, x].conj().resolve_conj()) / 16
+        network.maps[torch.tensor([rows[tuple(place)] for place in k.long().tolist()])] = value
+    whole = centred_ifft3(spectrum)[(slice(BOX // 2, BOX // 2 + BOX),) * 3]
+    window = torch.sinc((torch.arange(BOX) - BOX // 2) / wide) ** 2
+    expected = centred_fft3(whole * window * window[:, None] * window[:, None, None]) * (radii3(BOX) < BOX / 2)
+    assert torch.allclose(centred_fft3(field.volume()), expected, atol=1e-3 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.name)
 def test_the_map_holds_the_field_on_whole_frequencies(case, generator):
     field = case.build(generator)
     spectrum = centred_fft3(field.volume())

@@ -1,5 +1,6 @@
 """cryoDRGN's train_vae on our files, judged as our runs are."""
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -75,6 +76,17 @@ def train_vae(peer: Peer, data: str, sizes: Any) -> Judged:
     area = fsc_areas(_Maps(vae.maps(vae.z[chosen]), chosen, true), which, true)["per_particle_fsc_auc_mean"]
     coordinate = truth.column("conformation_coordinate").astype(float)
     return Judged(conformation_correlation(vae.z, coordinate), area, vae.images_per_s)
+
+
+def search_seconds(peer: Peer, data: str, images: int) -> float:
+    """Seconds an image of one epoch of `abinit --zdim 1`, search and training step, from a few images of a set."""
+    folder = peer.book.bench.folder / data
+    write_pickles(folder, read_particles(folder / "truth/particles.star"))
+    (folder / "few.pkl").write_bytes(pickle.dumps(np.arange(images)))
+    given = f"--ctf {data}/ctf.pkl --ind {data}/few.pkl --seed 0 --no-analysis --zdim 1"
+    once = "--n-imgs-pretrain 0 --epochs-pose-search 1 --epochs-sgd 0"
+    epochs = peer.epochs("abinit", f"{data}/particles.mrcs", *given.split(), *once.split(), out=f"{data}/abinit")
+    return epochs[1] / images
 
 
 class _Maps:

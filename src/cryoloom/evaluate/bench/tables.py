@@ -82,6 +82,7 @@ def tables() -> dict[str, Table]:
         *read,
         *real,
         *movies,
+        hetero.FIG5,
         hetero.KNOWN,
         hetero.ABINITIO,
         THROUGHPUT,

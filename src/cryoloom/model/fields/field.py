@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cryoloom.physics.fourier import centred_ifft3
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 
 POINTS_PER_CHUNK = 65_536
 
@@ -57,6 +57,11 @@ class FourierField(Field):
 
     domain = "fourier"
 
+    @property
+    def fineness(self) -> int:
+        """Samples from one whole frequency to the next, between which the field is linear; 1 where it is smooth."""
+        return 1
+
     def slices(self, rotations: Tensor, k: Tensor, z: Tensor | None = None) -> Tensor:
         """Central slices (B, K, P) at rotations (B, K, 3, 3) and in-plane frequencies k (P, 2): `V̂(Rᵀ(kx, ky, 0))`.
 
@@ -69,17 +74,39 @@ class FourierField(Field):
 
     @torch.no_grad()
     def volume(self, band: float | None = None, z: Tensor | None = None) -> Tensor:
-        """The map (D, D, D) whose centred transform the field is on whole frequencies |k| ≤ `band` < D/2."""
-        k = half_space(self.box, self.box / 2 if band is None else band).to(next(self.parameters()).device)
-        chunks = (k / self.box).split(POINTS_PER_CHUNK)
+        """The map (D, D, D) whose centred transform the field is on frequencies |k| ≤ `band` < D/2.
+
+        Whole frequencies say it all of a field that is smooth. One that is linear between finer samples also holds
+        noise from outside the box, which whole frequencies alone would fold into it: there all samples make a larger
+        map, of which the box is cut out.
+        """
+        n = self.fineness
+        wide = n * self.box
+        k = half_space(wide, wide / 2 if band is None else n * band).to(next(self.parameters()).device)
+        chunks = (k / wide).split(POINTS_PER_CHUNK)
         latent = None if z is None else z[None]
         values = torch.cat([self(chunk[None], latent)[0] for chunk in chunks])
-        spectrum = values.new_zeros((self.box,) * 3)
+        spectrum = values.new_zeros((wide,) * 3)
         # A frequency and its mirror share a value; the origin, its own mirror, is real.
         for sign, value in ((-1, values.conj()), (1, values)):
-            x, y, z_ = (sign * k.long() + self.box // 2).unbind(-1)
+            x, y, z_ = (sign * k.long() + wide // 2).unbind(-1)
             spectrum[z_, y, x] = value
-        return centred_ifft3(spectrum)
+        volume = centred_ifft3(spectrum)
+        return volume if n == 1 else _cut_out(volume, self.box, band)
+
+
+def _cut_out(volume: Tensor, box: int, band: float | None) -> Tensor:
+    """The middle (D, D, D) of a map (W, W, W) as seen by linear interpolation of its transform: times Π sinc²(x/W).
+
+    What the cut spreads beyond the band is left out.
+    """
+    wide = len(volume)
+    first = wide // 2 - box // 2
+    middle = volume[(slice(first, first + box),) * 3]
+    window = torch.sinc((torch.arange(box, device=volume.device) - box // 2) / wide) ** 2
+    spectrum = centred_fft3(middle * window * window[:, None] * window[:, None, None])
+    radius = radii3(box, volume.device)
+    return centred_ifft3(spectrum * ((radius < box / 2) & (radius <= (band or box) + 1e-4)))
 
 
 def half_space(box: int, band: float) -> Tensor:

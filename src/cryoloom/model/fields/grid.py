@@ -23,6 +23,7 @@ class FeatureGrid(FieldNetwork):
     of the others. A point costs eight rows of memory instead of a network. With no z there is one map.
     """
 
+    fineness = _PAD
     corner: Tensor
 
     def __init__(self, box: int, z_dim: int, settings: NetworkSettings, generator: torch.Generator):

@@ -11,6 +11,8 @@ from cryoloom.model.fields.field import FourierField, positive_half
 class FieldNetwork(nn.Module, ABC):
     """Two values at each point (B, P, 3), for conformations z (B, Z): (B, P, 2)."""
 
+    fineness: int = 1
+
     @abstractmethod
     def reset(self, generator: torch.Generator) -> None:
         """Draw all weights anew."""
@@ -40,6 +42,11 @@ class NetworkField(FourierField):
     def reset(self, generator: torch.Generator) -> None:
         """Draw all weights anew; features and amplitude stay."""
         self.network.reset(generator)
+
+    @property
+    def fineness(self) -> int:
+        """Samples from one whole frequency to the next between which the network is linear."""
+        return self.network.fineness
 
     def scale_to(self, amplitude: Tensor) -> None:
         """Take `amplitude` (D/2 + 1,) as the size of the coefficients by shell."""
