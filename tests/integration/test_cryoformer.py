@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cryoloom.data import read_particles, read_volume, write_star
-from cryoloom.evaluate.bench.cryoformer import conformation_resolutions
+from cryoloom.evaluate.bench.cryoformer import conformation_likeness
 from cryoloom.evaluate.regions import agreements_of
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec
@@ -80,7 +80,10 @@ def test_the_density_at_known_poses_is_the_molecule(opening: Path, tmp_path: Pat
     assert correlation(volume_of(run), true.mean(0)) > 0.7
     assert np.load(run / "latents.npz")["z_mean"].shape == (200, 2)
     # The box ends at 14.4 Å.
-    assert all(14 < resolution < 40 for resolution in conformation_resolutions(run, truth))
+    found = conformation_likeness(run, truth)
+    assert 14 < found.resolution < 40
+    assert 0 < found.moving < 0.5
+    assert 0.1 < found.area < 0.5
     found = agreements_of(run, truth)
     assert len([name for name in found if name.startswith("attention_")]) > 1
     assert all(-1 <= value <= 1 for value in found.values())

@@ -19,6 +19,7 @@ from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
+from cryoloom.evaluate.latents import fsc_area
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.regions import agreements_of
 from cryoloom.evaluate.truth import match_particles
@@ -70,8 +71,20 @@ def perturb(truth: Path, path: Path, covariance: float, shift_px: float, seed: i
     return float(turn.norm(dim=1).median())
 
 
-def conformation_resolutions(run: Path, truth: Path) -> list[float]:
-    """Resolution (Å, FSC 0.5 to the truth) of the map at the mean feature of each true conformation's particles.
+@dataclass(frozen=True)
+class Likeness:
+    """Means over the maps of true conformations: resolution in Å (FSC 0.5 to the truth), area under the FSC.
+
+    moving: the same area of maps times the true spread of each voxel, which is large where the molecule moves.
+    """
+
+    resolution: float
+    area: float
+    moving: float
+
+
+def conformation_likeness(run: Path, truth: Path) -> Likeness:
+    """How well the map at the mean feature of each true conformation's particles shows that conformation.
 
     The run's poses must be those of the truth.
     """
@@ -80,16 +93,16 @@ def conformation_resolutions(run: Path, truth: Path) -> list[float]:
     trained = trained_field(run)
     means = _means(read_latents(run).mean.numpy(), kind)
     volumes = {i: trained.field.volume(z=torch.from_numpy(z)) for i, z in means.items()}
-    return _resolutions(volumes, truth, trained.pixel_size)
+    return _likeness(volumes, truth, trained.pixel_size)
 
 
-def peer_resolutions(vae: Vae, truth: Path) -> list[float]:
+def peer_likeness(vae: Vae, truth: Path) -> Likeness:
     """The same of cryoDRGN's maps, whose headers do not tell a pixel size."""
     particles = read_particles(truth / "particles.star")
     means = _means(vae.z, particles.column("conformation").astype(int))
     maps = [read_volume(path)[0] for path in vae.maps(np.stack(list(means.values())))]
     pixel_size = particles.pixel_size * particles.box / len(maps[0])
-    return _resolutions(dict(zip(means, maps, strict=True)), truth, pixel_size)
+    return _likeness(dict(zip(means, maps, strict=True)), truth, pixel_size)
 
 
 def _means(z: NDArray, kind: NDArray) -> dict[int, NDArray]:
@@ -97,9 +110,14 @@ def _means(z: NDArray, kind: NDArray) -> dict[int, NDArray]:
     return {int(i): z[kind == i].mean(0) for i in np.unique(kind)}
 
 
-def _resolutions(volumes: dict[int, Tensor], truth: Path, pixel_size: float) -> list[float]:
-    trues = TrueConformations.of(truth, len(next(iter(volumes.values()))))
-    return [fsc(_upright(v, trues(i)), trues(i), pixel_size).resolution(0.5) for i, v in volumes.items()]
+def _likeness(volumes: dict[int, Tensor], truth: Path, pixel_size: float) -> Likeness:
+    trues = TrueConformations.of(truth, len(next(iter(volumes.values())))).stacked()
+    pairs = [(_upright(volume, trues[i]), trues[i]) for i, volume in volumes.items()]
+    curves = [fsc(a, b, pixel_size) for a, b in pairs]
+    spread = trues.std(0)
+    moving = [fsc(spread * a, spread * b, pixel_size) for a, b in pairs]
+    areas = [mean(fsc_area(curve.fsc.numpy()) for curve in some) for some in (curves, moving)]
+    return Likeness(mean(curve.resolution(0.5) for curve in curves), *areas)
 
 
 def _upright(volume: Tensor, true: Tensor) -> Tensor:
@@ -122,28 +140,37 @@ def _phantom(book: Notebook) -> tuple[object, ...]:
     return ("phantom", "--pixel-size", 120 / book.sizes.image_box)
 
 
-def _reconstruct(book: Notebook, data: str, run: str, system: str, *options: object) -> float:
-    """Reconstruct at known poses and return the mean resolution of the conformations, Å."""
+def _reconstruct(book: Notebook, data: str, run: str, system: str, *options: object) -> Likeness:
+    """Reconstruct at known poses and compare the conformations with the true ones."""
     s = book.sizes
     given = ("--box", s.box, "--poses", f"{data}/truth/particles.star", "--train.passes", s.passes, *options)
     reconstructed(book, f"{data}/particles.star", run, system, *given)
     folder = book.bench.folder
-    return mean(conformation_resolutions(folder / run, folder / data / "truth"))
+    return conformation_likeness(folder / run, folder / data / "truth")
+
+
+def _likeness_rows(book: Notebook, what: str, found: Likeness) -> None:
+    book.row(f"{what}: mean resolution of the conformations", found.resolution, "Å")
+    book.row(f"{what}: mean FSC area of the conformations", found.area, better="higher")
+    book.row(f"{what}: the same where the molecule moves", found.moving, better="higher")
 
 
 def _against_cryodrgn(book: Notebook, name: str, what: tuple[object, ...], snr: float, aim: float) -> None:
     data = _simulate(book, f"table1/{name}/data", what, snr)
     row = f"{name}, SNR {snr:g}"
     ours = _reconstruct(book, data, f"table1/{name}/cryoformer", "cryoformer", *book.sizes.quick)
-    book.row(f"{row}, cryoformer: mean resolution of the conformations", ours, "Å")
+    _likeness_rows(book, f"{row}, cryoformer", ours)
     plain = ("--z-dim", 8, "--settle-rounds", 0)
     theirs = _reconstruct(book, data, f"table1/{name}/cryodrgn", "cryodrgn", *plain, "--z-start", "none")
-    book.row(f"{row}, cryodrgn as published: mean resolution of the conformations", theirs, "Å")
+    _likeness_rows(book, f"{row}, cryodrgn as published", theirs)
     begun = _reconstruct(book, data, f"table1/{name}/cryodrgn-begun", "cryodrgn", *plain)
-    book.row(f"{row}, cryodrgn from linear components: mean resolution of the conformations", begun, "Å")
+    _likeness_rows(book, f"{row}, cryodrgn from linear components", begun)
     grid = _reconstruct(book, data, f"table1/{name}/grid", "cryodrgn", *plain, "--field", "grid", *_GRID)
-    book.row(f"{row}, cryodrgn on a grid of voxels: mean resolution of the conformations", grid, "Å")
-    book.row(f"{row}: cryodrgn as published / cryoformer", theirs / ours, "×", must=1.0, aim=aim, better="higher")
+    _likeness_rows(book, f"{row}, cryodrgn on a grid of voxels", grid)
+    ratio = theirs.resolution / ours.resolution
+    book.row(f"{row}: resolution, cryodrgn as published / cryoformer", ratio, "×", must=1.0, aim=aim, better="higher")
+    area = ours.moving - theirs.moving
+    book.row(f"{row}: FSC area where it moves, cryoformer − cryodrgn as published", area, better="higher")
     _peer_row(book, data, row)
 
 
@@ -155,8 +182,7 @@ def _peer_row(book: Notebook, data: str, row: str) -> None:
         book.notes.append(str(why))
         return
     vae = Vae.trained(peer, data, s.box, 8, s.passes, 256)
-    found = mean(peer_resolutions(vae, book.bench.folder / data / "truth"))
-    book.row(f"{row}, {peer.name} train_vae: mean resolution of the conformations", found, "Å")
+    _likeness_rows(book, f"{row}, {peer.name} train_vae", peer_likeness(vae, book.bench.folder / data / "truth"))
 
 
 def spike(book: Notebook) -> None:
@@ -228,10 +254,16 @@ def ablations(book: Notebook) -> None:
     for i, (name, options) in enumerate((changes | others).items()):
         queries = () if "--transformer.queries" in options else ("--transformer.queries", most)
         found[name] = _reconstruct(book, data, f"table3/{i}", "cryoformer", *s.quick, *queries, *options)
-        book.row(f"{name}: mean resolution of the conformations", found[name], "Å")
+        _likeness_rows(book, name, found[name])
     full = found[f"n = {most}"]
-    worse = sum(found[name] > full for name in changes)
-    book.row("ablations worse than the full model", worse, "", must=len(changes) - 1, better="higher")
+    worse = sum(found[name].moving < full.moving for name in changes)
+    book.row(
+        "ablations worse than the full model where the molecule moves",
+        worse,
+        "",
+        must=len(changes) - 1,
+        better="higher",
+    )
 
 
 def regions(book: Notebook) -> None:
