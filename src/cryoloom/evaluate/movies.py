@@ -12,8 +12,10 @@ from torch import Tensor
 from cryoloom.data import read_particles
 from cryoloom.data.files import existing
 from cryoloom.errors import InputError
+from cryoloom.evaluate.align import VolumeAlignment, align_volume
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
+from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.solve.decode import Decoder
@@ -62,18 +64,29 @@ class MovieTruth:
         return cls(maps.stacked(), of_each, coordinate, decoder.trained.pixel_size)
 
 
+def placed_on_truth(decoder: Decoder, truth: MovieTruth) -> VolumeAlignment:
+    """How the maps of a run that found its poses lie on the true ones: its mean conformation on the mean of all."""
+    return align_volume(decoder.volume(decoder.z.mean(0)), truth.maps.mean(0))
+
+
 def score_frames(
-    decoder: Decoder, truth: MovieTruth, mean: Tensor | None = None, rows: Iterable[int] | None = None
+    decoder: Decoder,
+    truth: MovieTruth,
+    mean: Tensor | None = None,
+    rows: Iterable[int] | None = None,
+    placed: VolumeAlignment | None = None,
 ) -> FrameScores:
     """Score the map of each particle at its latent mean (N, Z), the run's own unless another is given.
 
-    rows: of the particles that are scored, all by default.
+    rows: of the particles that are scored, all by default; placed: how maps are to be moved first.
     """
     mean = decoder.z if mean is None else mean
     chosen = list(range(len(mean)) if rows is None else rows)
     curves, numbers = [], []
     for row in chosen:
         volume, true = decoder.volume(mean[row]), truth.maps[int(truth.conformation[row])]
+        if placed is not None:
+            volume = apply_to_volume(volume, placed.rotation, placed.hand_flipped, placed.translation)
         curve = fsc(volume, true, truth.pixel_size)
         curves.append(curve.fsc)
         numbers.append((curve.resolution(0.5), nearest_coordinate(volume, truth.maps), *likeness(volume, true)))

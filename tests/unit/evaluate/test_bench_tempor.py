@@ -63,5 +63,5 @@ def test_a_picture_is_drawn(tmp_path):
 
 
 def test_the_tables_are_known():
-    for name in ("tempor-fig4", "tempor-fig7", "tempor-fig9"):
+    for name in ("tempor-fig4", "tempor-fig7", "tempor-fig8", "tempor-fig9"):
         assert {"mini", "paper", "quick"} <= tables()[name].scales.keys()

@@ -14,7 +14,7 @@ from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.latents import adjusted_mutual_information, conformation_correlation, first_component
-from cryoloom.evaluate.movies import FrameScores, MovieTruth, improvement, score_frames
+from cryoloom.evaluate.movies import FrameScores, MovieTruth, improvement, placed_on_truth, score_frames
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.solve.decode import Decoder
 
@@ -83,16 +83,16 @@ class Film:
     name: str
     sizes: Sizes
 
-    def simulate(self, motion: str, what: tuple[object, ...] = ()) -> None:
+    def simulate(self, motion: str, what: tuple[object, ...] = (), more: tuple[object, ...] = ("--shift", 0)) -> None:
         """A molecule, by default the phantom whose half turns, `motion` along its path, each frame seen from anywhere.
 
-        what: the molecule and its path, as for `simulate`.
+        what: the molecule and its path, more: further options, as for `simulate`.
         """
         s, out = self.sizes, f"{self.name}/data"
         what = what or ("phantom", "--turn", s.span)
         movies = f"--movies {s.movies} --frames {s.frames} --motion {motion}"
-        grid = f"--box {s.box} --pixel-size {s.pixel:g} --snr {s.snr:g} --shift 0 --seed 0"
-        self.book.bench.cryoloom(out, "simulate", *what, *movies.split(), *grid.split(), "-o", out)
+        grid = f"--box {s.box} --pixel-size {s.pixel:g} --snr {s.snr:g} --seed 0"
+        self.book.bench.cryoloom(out, "simulate", *what, *movies.split(), *grid.split(), *more, "-o", out)
 
     def run(self, system: str, passes: int, init: str = "", beta: float = 0) -> Scored:
         """Train a system and score its frames; poses are the true ones. beta: of cryodrgn, the table's by default."""
@@ -107,13 +107,14 @@ class Film:
         reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
         return self.score(run)
 
-    def score(self, run: str, smooth: bool = False) -> Scored:
-        """Score a run's frames, at latents smoothed along their movies where asked."""
+    def score(self, run: str, smooth: bool = False, found: bool = False) -> Scored:
+        """Score a run's frames, at latents smoothed along their movies where asked; found: so are its poses."""
         decoder = Decoder.of_run(self.book.bench.folder / run)
         truth = MovieTruth.of(decoder, self.book.bench.folder / self.name / "data/truth")
         mean = smoothed(decoder.z, *movie_numbers(decoder.particles)) if smooth else decoder.z
         rows = range(0, len(mean), self.sizes.every)
-        return Scored(score_frames(decoder, truth, mean, rows), mean[list(rows)], self.sizes.span)
+        placed = placed_on_truth(decoder, truth) if found else None
+        return Scored(score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
 
     def pair(self) -> tuple[Scored, Scored, str]:
         """cryodrgn and, begun from its first passes, tempor, both trained equally long; the baseline's run."""
@@ -190,11 +191,16 @@ def reversing(book: Notebook) -> None:
     _turning(book, "reversing", {})
 
 
+def cas9_path(book: Notebook) -> tuple[object, ...]:
+    """Cas9 and its path, as for `simulate`."""
+    ends = (book.data("structures/4CMQ.cif.gz"), book.data("structures/4ZT0_chainA_protein.pdb"))
+    return (*ends, "--chain", "A", "--domains", *_CAS9)
+
+
 def cas9(book: Notebook) -> None:
     """Cas9's lobes on their way from the free enzyme to the one with RNA, domain by domain."""
     film, s = Film(book, "cas9", book.sizes), book.sizes
-    ends = (book.data("structures/4CMQ.cif.gz"), book.data("structures/4ZT0_chainA_protein.pdb"))
-    film.simulate("constant", (*ends, "--chain", "A", "--domains", *_CAS9))
+    film.simulate("constant", cas9_path(book))
     what = f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames"
     runs = _compared(book, film, what, {"better": goal(85, 99.8), "mean": goal(5, 13.5)})
     for name in ("cryodrgn", "tempor"):
@@ -254,10 +260,10 @@ FIG4 = Table(
     scales=_SCALES,
 )
 
-_PATH = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "unit": " frames", "every": 5}
+PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "unit": " frames", "every": 5}
 _CAS9_SCALES = {
-    "mini": Sizes(pixel=3.6, **_PATH),
-    "paper": replace(_PAPER, pixel=1.35, **_PATH),
+    "mini": Sizes(pixel=3.6, **PATH),
+    "paper": replace(_PAPER, pixel=1.35, **PATH),
     "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2),
 }
 
