@@ -12,6 +12,7 @@ from cryoloom.model.conformation.dvae import DVAE, DynamicsSettings
 from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import Encoder, EncoderSettings
+from cryoloom.model.poses.search import SearchSettings
 from cryoloom.solve.gradual import GradualSettings, at_known, prepare
 from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.stages import Stage
@@ -22,6 +23,10 @@ Z_START = (
     "What z the field learns at first: that of the linear components in which images differ, which the encoder learns "
     "to say, or none but what the encoder finds by itself (as in the papers)."
 )
+
+
+# Newton steps find the peak from here. A search at K conformations costs K times as much as one.
+_ROUGH_BAND = 12.0
 
 
 class LatentSettings(NeuralSettings):
@@ -62,7 +67,9 @@ class ConformationSettings(LatentSettings):
         description="Rounds at the end: each particle's z is searched and polished at the field, which then trains on.",
     )
     representatives: int = Field(
-        default=8, gt=0, description="Conformations at whose maps poses are polished, where poses are not known."
+        default=5,
+        gt=0,
+        description="Conformations at whose maps poses are searched again and polished, where poses are not known.",
     )
     settle_passes: int = Field(default=2, ge=0, description="Passes of the field over all images in such a round.")
 
@@ -113,17 +120,27 @@ def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
     return True
 
 
-def settling(settings: ConformationSettings, train: GradualSettings, box: int, polish_steps: int = 0) -> list[Stage]:
+def settling(
+    settings: ConformationSettings,
+    train: GradualSettings,
+    box: int,
+    polish_steps: int = 0,
+    search: SearchSettings | None = None,
+) -> list[Stage]:
     """The rounds at the end: conformations settled at the field, which trains on with them; settled once more.
 
     Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished
-    first, each at the field's map of a conformation near the particle's.
+    first, each at the field's map of a conformation near the particle's; with `search` they are first searched at the
+    maps of all of these conformations.
     """
     band = min(train.last_band, box / 2 - 1)
     given = (band, train.batch_size, train.learning_rate * train.last_rate)
     more: dict[str, Any] = {"z": "settle", "noise": train.noise}
     moved: dict[str, Any] = {"polish_steps": polish_steps, "representatives": settings.representatives}
     poses, moved = ("polish", moved) if polish_steps else ("stored", {})
+    if search is not None:
+        rough = {"first_band": min(search.first_band, _ROUGH_BAND, band), "last_band": min(_ROUGH_BAND, band)}
+        poses, moved = "search", {**moved, "search": search.model_copy(update={**rough, "subdivisions": 1})}
     rounds = [
         Stage("settle", settings.settle_passes, poses, ("field",), *given, **more, **moved)
         for _ in range(settings.settle_rounds)
@@ -151,8 +168,13 @@ def taught(train: GradualSettings, box: int, passes: list[Stage]) -> list[Stage]
 
 
 def at_their_conformations(
-    settings: ConformationSettings, train: GradualSettings, box: int, before: list[Stage], polish_steps: int
+    settings: ConformationSettings,
+    train: GradualSettings,
+    box: int,
+    before: list[Stage],
+    polish_steps: int,
+    search: SearchSettings | None = None,
 ) -> list[Stage]:
     """The stages `before` for one volume; then conformations are learnt at its poses, and poses polished at those."""
     alone = [replace(stage, z="none") for stage in before]
-    return [*alone, *learning(settings, train, box), *settling(settings, train, box, polish_steps)]
+    return [*alone, *learning(settings, train, box), *settling(settings, train, box, polish_steps, search)]

@@ -27,7 +27,7 @@ class Stage:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
     conformations' KL; penalty: of what the part for poses holds against its own; rehearsal: of what it says of the
     field's own projections. z: which conformations the field sees, where there are any; representatives: at how many of
-    them poses are searched and polished, each particle at the nearest one. reset: field and optimisers begin anew,
+    them poses are found anew, searched at every one or polished at the nearest. reset: field and optimisers begin anew,
     poses are kept. map_name: of the map written at the end, if any. search: of the search, where poses are searched.
     polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """

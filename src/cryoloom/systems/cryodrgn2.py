@@ -31,7 +31,8 @@ def reconstruct(
 ) -> None:
     """Map and poses of a particle set, into the run directory; `poses` that are given are kept, or only refined.
 
-    With --z-dim also conformations: searched or --init poses are polished at them, those of --poses only with --refine.
+    With --z-dim also conformations: searched or --init poses are searched again at them, those of --poses only with
+    --refine.
     """
     setup, s = Setup(particles, settings, run, team, progress), settings
     box, parts = setup.images.box, {"field": setup.field(s.z_dim)}
@@ -41,6 +42,7 @@ def reconstruct(
         stages = [] if s.z_dim else at_poses(s.march, box, run.config.refine)
     if s.z_dim:
         moves = run.config.refine or run.config.poses is None
-        stages = at_their_conformations(s, s.conform, box, stages, s.march.polish_steps if moves else 0)
+        steps, search = (s.march.polish_steps, s.search) if moves else (0, None)
+        stages = at_their_conformations(s, s.conform, box, stages, steps, search)
         parts |= conformed_parts(setup, s)
     setup.fit(parts, stages, poses)

@@ -116,12 +116,12 @@ def mixture(book: Notebook) -> None:
 
 
 def unknown(book: Notebook, name: str, what: str) -> None:
-    """Poses by loom, conformations by cryodrgn2 from there, its poses polished at each particle's own conformation."""
+    """Poses by loom, conformations by cryodrgn2 from there, its poses searched again at those."""
     s, n = book.sizes, book.sizes.found_from
     _simulate(book, f"{name}-{n}", n)
     data = f"data/{name}-{n}"
     loom = evaluated_run(book, data, f"{name}-loom", "loom", "--box", s.found_box, "--seed", 0)
-    size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --seed 0"
+    size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --settle-rounds 3 --seed 0"
     found = evaluated_run(book, data, f"{name}-found", "cryodrgn2", "--init", f"{name}-loom", *size.split())
     for run, system in ((loom, "loom, one volume"), (found, "cryodrgn2 --z-dim 1 from it")):
         goals = goal(0.02, 0.005, "lower") if run is found else {}
@@ -163,8 +163,8 @@ def from_nothing(book: Notebook) -> None:
     _draw(book, "motion", "cryodrgn2_fig5.png")
     book.notes.append(
         f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px; nothing is given. A positional "
-        "MLP; poses are searched with one volume for all, conformations learnt at these, then poses are polished "
-        "at the maps of conformations. The paper shows a latent space and maps of 50,000 images, and no number."
+        "MLP; poses are searched with one volume for all, conformations learnt at these, then poses are searched "
+        "again at the maps of conformations. The paper shows a latent space and maps of 50,000 images, and no number."
     )
 
 
