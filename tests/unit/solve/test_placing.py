@@ -1,0 +1,63 @@
+"""Poses found anew at the maps of several conformations."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cryoloom.data import read_particles
+from cryoloom.evaluate.heterogeneity import TrueConformations
+from cryoloom.model.poses.search import PoseSearch, SearchSettings
+from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.so3 import angular_distance
+from cryoloom.simulate.conformations import Conformations, Source, conformations_of
+from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.latents import Latents
+from cryoloom.solve.placing import Placing
+from cryoloom.solve.stages import Stage
+
+BOX, PIXEL, BAND = 24, 4.8, 11.0
+
+
+@pytest.fixture(scope="module")
+def two_kinds(tmp_path_factory) -> Path:
+    """The truth of 80 images of the phantom and of a molecule made of one of its halves, twice beside each other."""
+    folder = tmp_path_factory.mktemp("kinds")
+    one = conformations_of(Source((Path("phantom"),)), BOX, PIXEL).volume(0)
+    half = one * (torch.arange(BOX) < BOX // 2)
+    both = Conformations.of_volumes([one, half + 0.5 * half.roll(5, 1)])
+    simulate_particles(both, Simulation(box=BOX, pixel_size=PIXEL, particles=80, snr=2.0, shift=1.0, seed=0), folder)
+    return folder / "truth"
+
+
+def _placed(truth: Path, poses: str) -> torch.Tensor:
+    """Angles (80,) to the true rotations of what is found where every particle's z is that of the other kind."""
+    particles = read_particles(truth / "particles.star")
+    images = WorkingImages(particles, torch.device("cpu"))
+    noise, true, maps = first_noise(images), particles.poses(), TrueConformations.of(truth, BOX).stacked()
+    kind = torch.as_tensor(particles.column("conformation").astype(int))
+    evidence = images.evidence(torch.arange(80), noise, BAND)
+    slices = torch.stack(
+        [FourierSlice.of_volume(maps[k], 2).project(true.best_rotation.float(), evidence.lattice) for k in (0, 1)]
+    )[kind, torch.arange(80)]
+    moved = evidence.centred(true.best_shift.float() / PIXEL)
+    scale = (slices.conj() * moved).real.sum() / (slices.abs().square() * evidence.power).sum()
+    model = SimpleNamespace(images=images, map=lambda band, z: scale * maps[int(z[0] < 0)])
+    search = SearchSettings(first_band=6, last_band=BAND, subdivisions=1)
+    stage = Stage("settle", 0, poses, (), BAND, 1, 0.0, search=search, polish_steps=4, representatives=2)
+    z = (2.0 * kind - 1)[:, None] + 0.01 * torch.randn(80, 1, generator=torch.Generator().manual_seed(0))
+    finder = PoseSearch(search, images.lattice, torch.eye(3)[None], 2.0) if poses == "search" else None
+    start = true if poses == "polish" else true.select(torch.arange(80).roll(1))
+    mask = torch.ones((BOX,) * 3)
+    placing = Placing(model, stage, finder, mask, start, Latents(z, torch.zeros_like(z)), noise, torch.eye(3))
+    return angular_distance(placing(torch.arange(80)).best_rotation, true.best_rotation.float())
+
+
+def test_a_search_finds_particles_whose_conformation_is_taken_for_another(two_kinds: Path):
+    found = _placed(two_kinds, "search")
+    assert float((found > 20).float().mean()) < 0.1
+    # A polish stays at the stored conformation, at whose map even the true pose is off the peak.
+    assert float(found.median()) < 0.5 * float(_placed(two_kinds, "polish").median())
