@@ -25,7 +25,7 @@ Z_START = (
 )
 
 
-# Newton steps find the peak from here. A search at K conformations costs K times as much as one.
+# Newton steps find the peak from here. A search at many conformations costs many times as much as one.
 _ROUGH_BAND = 12.0
 
 
@@ -120,27 +120,28 @@ def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
     return True
 
 
-def settling(
-    settings: ConformationSettings,
-    train: GradualSettings,
-    box: int,
-    polish_steps: int = 0,
-    search: SearchSettings | None = None,
+def among(
+    settings: ConformationSettings, search: SearchSettings, rounds: int, polish_steps: int, box: int
 ) -> list[Stage]:
+    """Rounds that search every particle at maps of several conformations, made at the poses of the round before."""
+    band = box / 2 - 1
+    rough = {"first_band": min(search.first_band, _ROUGH_BAND, band), "last_band": min(_ROUGH_BAND, band)}
+    search = search.model_copy(update={**rough, "subdivisions": 1})
+    moved: dict[str, Any] = {"polish_steps": polish_steps, "representatives": settings.representatives}
+    return [Stage("conformations", 0, "conformations", (), band, 1, 0.0, z="none", search=search, **moved)] * rounds
+
+
+def settling(settings: ConformationSettings, train: GradualSettings, box: int, polish_steps: int = 0) -> list[Stage]:
     """The rounds at the end: conformations settled at the field, which trains on with them; settled once more.
 
     Here the KL has its own weight, 1: what is settled is the posterior. With `polish_steps` the poses are polished
-    first, each at the field's map of a conformation near the particle's; with `search` they are first searched at the
-    maps of all of these conformations.
+    first, each at the field's map of a conformation near the particle's.
     """
     band = min(train.last_band, box / 2 - 1)
     given = (band, train.batch_size, train.learning_rate * train.last_rate)
     more: dict[str, Any] = {"z": "settle", "noise": train.noise}
     moved: dict[str, Any] = {"polish_steps": polish_steps, "representatives": settings.representatives}
     poses, moved = ("polish", moved) if polish_steps else ("stored", {})
-    if search is not None:
-        rough = {"first_band": min(search.first_band, _ROUGH_BAND, band), "last_band": min(_ROUGH_BAND, band)}
-        poses, moved = "search", {**moved, "search": search.model_copy(update={**rough, "subdivisions": 1})}
     rounds = [
         Stage("settle", settings.settle_passes, poses, ("field",), *given, **more, **moved)
         for _ in range(settings.settle_rounds)
@@ -173,8 +174,7 @@ def at_their_conformations(
     box: int,
     before: list[Stage],
     polish_steps: int,
-    search: SearchSettings | None = None,
 ) -> list[Stage]:
-    """The stages `before` for one volume; then conformations are learnt at its poses, and poses polished at those."""
+    """The stages `before` that find poses; then conformations are learnt at these, and poses polished at those."""
     alone = [replace(stage, z="none") for stage in before]
-    return [*alone, *learning(settings, train, box), *settling(settings, train, box, polish_steps, search)]
+    return [*alone, *learning(settings, train, box), *settling(settings, train, box, polish_steps)]

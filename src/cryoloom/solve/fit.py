@@ -1,6 +1,7 @@
 """The one gradient loop: stages of passes over mini-batches, resumable at any batch."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
+from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps, of_components
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
-from cryoloom.solve.latents import Latents, agreement, of_components, prior, read_latents, settled
+from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
 from cryoloom.solve.model import Model
 from cryoloom.solve.placing import Placing
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
@@ -36,7 +38,8 @@ class FitState:
     stage, done: passes `done` of stage number `stage` are over. at: images of the pass under way that are over, in
     `order` (n,). turn: (3, 3) of the search grid. poses: of all N particles, one hypothesis each. noise: (D/2,) power
     per coefficient by shell. loss: sum over the pass of the misfit per coefficient; squares: of |y − C F|² and |y|²,
-    (2, P); kl: of the conformations' KL. z: what is stored of the conformations of all N particles.
+    (2, P); kl: of the conformations' KL. z: what is stored of the conformations of all N particles. maps: of several
+    conformations, from when they are made until poses were searched at them.
     All of it is in the memory of the CPU.
     """
 
@@ -51,6 +54,7 @@ class FitState:
     squares: Tensor
     kl: float
     z: Latents
+    maps: ConformationMaps
 
 
 class Fit:
@@ -66,9 +70,12 @@ class Fit:
         self.team = session.team
         self.batches = Batches(len(self.images), movie)
         self.searches = [
-            PoseSearch(s.search, self.images.lattice, scope.group, scope.shift_px) if s.search else None
+            PoseSearch(s.search, self.images.lattice, scope.group, scope.shift_px)
+            if s.search is not None and s.poses == "search"
+            else None
             for s in self.stages
         ]
+        self.scope = scope
         self.mask = soft_sphere(self.images.box, scope.radius_px, device=self.images.device)
         self.optimisers = {name: optimiser_of(part) for name, part in model.parts.items()}
         self.cpu_lattice = FrequencyLattice.of_box(self.images.box)
@@ -82,7 +89,8 @@ class Fit:
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
         noise = first_noise(self.images).cpu()
         nothing, z = torch.zeros(0), prior(n, self.model)
-        return FitState(0, 0, 0, nothing.long(), torch.eye(3), poses, noise, 0.0, nothing, 0.0, z)
+        where = (0, 0, 0, nothing.long(), torch.eye(3))
+        return FitState(*where, poses, noise, 0.0, nothing, 0.0, z, ConformationMaps.none())
 
     def run(self, state: FitState) -> FitState:
         """Carry out the stages from `state`, or what an earlier session left of them."""
@@ -116,7 +124,7 @@ class Fit:
         if state.at == 0:
             state = self._begin(state, stage, kind)
         started, before = time.monotonic(), state.at
-        works = {"train": self._train, "settle": self._settle, "components": self._components}
+        works = {"train": self._train, "settle": self._settle, "components": self._components, "maps": self._maps}
         work = works.get(kind, self._place)
         state = work(state, stage)
         speed = (state.at - before) / max(time.monotonic() - started, 1e-6)
@@ -238,8 +246,7 @@ class Fit:
     @torch.no_grad()
     def _place(self, state: FitState, stage: Stage) -> FitState:
         """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
-        place = (self.mask, state.poses, state.z, state.noise, state.turn)
-        find = Placing(self.model, stage, self.searches[state.stage], *place)
+        find = self._finder(state, stage)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, SEARCH_CHUNK)
             mine = self.batches.mine(index, self.team)
@@ -249,7 +256,16 @@ class Fit:
                 rows[mine] = part[:, :1].cpu()
                 whole[index] = self.team.add([rows])[0]
             state = self._keep(replace(state, at=state.at + len(index)), stage)
-        return state
+        return replace(state, maps=ConformationMaps.none())
+
+    def _finder(self, state: FitState, stage: Stage) -> Callable[[Tensor], Pose]:
+        """What finds poses (b, 1) of the particles at an index (b,)."""
+        if stage.poses == "conformations":
+            assert stage.search is not None
+            how = (stage.search, stage.polish_steps, stage.band, self.scope, state.poses, state.turn)
+            return AmongConformations(self.images, state.maps, *how, self.session.run.config.seed)
+        place = (self.mask, state.poses, state.z, state.noise, state.turn)
+        return Placing(self.model, stage, self.searches[state.stage], *place)
 
     @torch.no_grad()
     def _settle(self, state: FitState, stage: Stage) -> FitState:
@@ -270,6 +286,12 @@ class Fit:
         """Replace stored conformations: by the linear components in which the images differ."""
         z = of_components(self.images, state.poses, state.noise, stage.band, self.mask, state.z, self.session)
         return replace(state, z=z, at=len(state.order))
+
+    def _maps(self, state: FitState, stage: Stage) -> FitState:
+        """Make the maps of several conformations at which poses are searched next."""
+        many = (state.z.mean.shape[1], stage.representatives)
+        given = (self.images, state.poses, state.noise, stage.band, self.mask)
+        return replace(state, maps=conformation_maps(*given, *many, self.session), at=len(state.order))
 
     # Records
 

@@ -8,19 +8,15 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from cryoloom.model.conformation.settle import Settled, settle, signal_sigma
-from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.em.variability import Variability
-from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.model import Model
-from cryoloom.solve.session import Progress, Session
+from cryoloom.solve.session import Progress
 from cryoloom.solve.stages import Stage
 
 _CHUNK = 256
 # Conformations of other particles that each particle is tried with, and Newton steps from the best of all.
 _CANDIDATES = 10
 _STEPS = 3
-_COMPONENTS_BAND = 28.0
 
 
 class Latents(NamedTuple):
@@ -40,26 +36,6 @@ def prior(n: int, model: Model) -> Latents:
     """Of n particles of which nothing is known: N(0, 1); no dimension where the model has no conformations."""
     z_dim = 0 if model.conformation is None else model.conformation.z_dim
     return Latents(torch.zeros(n, z_dim), torch.zeros(n, z_dim))
-
-
-@torch.no_grad()
-def of_components(
-    images: WorkingImages, poses: Pose, noise: Tensor, band: float, mask: Tensor, stored: Latents, session: Session
-) -> Latents:
-    """What all particles have of the linear components in which their images differ, as many as `stored` has.
-
-    They are sought up to a band at which many of them fit in memory.
-    """
-    halves, band = images.particles.half_sets(session.run.config.seed), min(band, _COMPONENTS_BAND)
-    coarse = images.coarse(band)
-    noise, mask = noise[: coarse.box // 2], resample_volume(mask, coarse.box).clamp(0, 1)
-    variability = Variability(coarse, poses, halves, noise, band, mask, session.team)
-
-    def progress(done: int, total: int) -> None:
-        session.progress("components", done, total, "iterations")
-
-    count = stored.mean.shape[1]
-    return Latents(*variability.latents(variability.components(count, session.generator, progress), count))
 
 
 @torch.no_grad()

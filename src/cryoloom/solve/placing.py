@@ -1,7 +1,6 @@
 """Poses found anew in a fit: by a search or a polish at the field's maps, or by the model's own part for poses."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,19 +17,11 @@ PAD = 2
 POLISHED = 3
 
 
-class _Found(NamedTuple):
-    """Poses of B particles, one each, and their scores (B,), higher for a likelier pose."""
-
-    pose: Pose
-    score: Tensor
-
-
 class Placing:
     """What finds the poses of a stage that replaces stored ones, with what is known when it begins.
 
     poses, z: stored, of all N particles; noise: (D/2,) by shell; turn: (3, 3) of the search grid; mask: (D, D, D).
-    At several conformations a polish takes each particle to the map of the nearest one; a search tries them all, as a
-    particle whose pose is wrong has a wrong z, too.
+    At several conformations each particle is taken to the map of the nearest one.
     """
 
     def __init__(
@@ -47,7 +38,7 @@ class Placing:
         self.model, self.stage, self.search, self.mask = model, stage, search, mask
         self.poses, self.z, self.turn = poses, z, turn
         self.noise = noise.to(model.images.device)
-        self.finders: list[Callable[[Tensor], _Found]] = []
+        self.finders: list[Callable[[Tensor], Pose]] = []
         if stage.poses != "infer":
             self.centres = representatives(z, stage.representatives)
             self.finders = [self._at_map(centre) for centre in self.centres.to(model.images.device)]
@@ -56,40 +47,30 @@ class Placing:
         """Poses (b, 1) of the particles at an index (b,)."""
         if not self.finders:
             return best_of(self.model.infer(self.model.batch(index, self.noise, self.stage.band)))
-        return self._at_nearest(index) if self.search is None else self._at_best(index)
-
-    def _at_best(self, index: Tensor) -> Pose:
-        found = [find(index) for find in self.finders]
-        which = torch.stack([f.score for f in found]).argmax(0)
-        rows = torch.arange(len(index), device=which.device)
-        rotation, shift = (torch.stack(part)[which, rows] for part in zip(*(f.pose for f in found), strict=True))
-        return Pose(rotation, shift)
-
-    def _at_nearest(self, index: Tensor) -> Pose:
         which = nearest(self.z, self.centres, index)
         order = which.argsort(stable=True)
         groups = order.split(torch.bincount(which, minlength=len(self.finders)).tolist())
-        found = [find(index[rows]).pose for find, rows in zip(self.finders, groups, strict=True) if len(rows)]
+        found = [find(index[rows]) for find, rows in zip(self.finders, groups, strict=True) if len(rows)]
         return Pose.concatenate(found).select(order.argsort())
 
-    def _at_map(self, z: Tensor) -> Callable[[Tensor], _Found]:
+    def _at_map(self, z: Tensor) -> Callable[[Tensor], Pose]:
         """What finds poses by a search or a polish against the field's map of one conformation z (Z,)."""
         stage, images = self.stage, self.model.images
         volume = self.model.map(stage.band, z if len(z) else None)
         projector = FourierSlice.of_volume(volume * self.mask, PAD)
         bound = None if self.search is None else self.search.against(projector, self.turn)
 
-        def find(index: Tensor) -> _Found:
+        def find(index: Tensor) -> Pose:
             evidence = images.evidence(index, self.noise, stage.band)
             if bound is not None:
                 found = bound.best(evidence)
-                rotation, shift, score = (part[:, :POLISHED] for part in found)
+                rotation, shift = found.rotation[:, :POLISHED], found.shift[:, :POLISHED]
             else:
                 rotation, shift = (part.to(images.device) for part in self.poses.select(index))
-                shift, score = shift / images.pixel_size, shift.new_zeros(shift.shape[:2])
+                shift = shift / images.pixel_size
             if stage.polish_steps:
                 modes = polish(projector, evidence, rotation, shift, stage.polish_steps).distinct()
-                rotation, shift, score = modes.rotation, modes.shift, modes.score
-            return _Found(Pose(rotation[:, :1], shift[:, :1] * images.pixel_size), score[:, 0])
+                rotation, shift = modes.rotation, modes.shift
+            return Pose(rotation[:, :1], shift[:, :1] * images.pixel_size)
 
         return find

@@ -6,10 +6,11 @@ from typing import Literal
 
 from cryoloom.model.poses.search import SearchSettings
 
-# random: drawn anew for every batch; stored: as they are; search, polish, infer: stored ones replaced before training
-# begins, infer by what the model's own part for poses says; model: what that part says in every batch; prior,
+# random: drawn anew for every batch; stored: as they are; search, polish, infer, conformations: stored ones replaced
+# before training begins, infer by what the model's own part for poses says, conformations by a search at maps of
+# several of them, which linear components of the images span; model: what the model's part says in every batch; prior,
 # rehearsed: the same, with nothing to learn from but that part's penalty, or the field's own projections.
-Poses = Literal["random", "stored", "search", "polish", "infer", "model", "prior", "rehearsed"]
+Poses = Literal["random", "stored", "search", "polish", "infer", "conformations", "model", "prior", "rehearsed"]
 # model: what the conformation part says; stored: drawn from the stored ones; taught: the same, while the conformation
 # part learns to say them, or model where nothing is stored; settle, components: stored ones replaced before training,
 # by the best at the field or by the linear components in which images differ; none: the field at z = 0.
@@ -27,9 +28,9 @@ class Stage:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
     conformations' KL; penalty: of what the part for poses holds against its own; rehearsal: of what it says of the
     field's own projections. z: which conformations the field sees, where there are any; representatives: at how many of
-    them poses are found anew, searched at every one or polished at the nearest. reset: field and optimisers begin anew,
-    poses are kept. map_name: of the map written at the end, if any. search: of the search, where poses are searched.
-    polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
+    them poses are found anew, polished at the nearest one of the field or searched at every one. reset: field and
+    optimisers begin anew, poses are kept. map_name: of the map written at the end, if any. search: of the search, where
+    poses are searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     @property
     def passes(self) -> tuple[str, ...]:
         """What is done with the stage's images, pass by pass."""
-        first = (self.poses,) if self.poses in ("search", "polish", "infer") else ()
+        first = (self.poses,) if self.poses in ("search", "polish", "infer", "conformations") else ()
+        first = ("maps", *first) if self.poses == "conformations" else first
         second = (self.z,) if self.z in ("settle", "components") else ()
         return (*first, *second, *("train",) * self.epochs)

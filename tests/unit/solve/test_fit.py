@@ -49,12 +49,14 @@ MOVIE = (torch.arange(60) * 7 % 60).float().sqrt().mul(2).long()
 def stages() -> list[Stage]:
     """Every kind of pass once, two of them over part of the images."""
     search = march_search().at_band(5)
+    among = {"z": "none", "search": search, "polish_steps": 1, "representatives": 2}
     common = {"train": ("field",), "batch_size": 16, "lr": 1e-3}
     return [
         Stage("pretrain", 1, "random", band=5, images=40, **common),
         Stage("march", 2, "search", band=5, images=30, search=search, polish_steps=1, **common),
         Stage("train", 1, "stored", band=8, reset=True, **common),
         Stage("refine", 0, "polish", band=8, polish_steps=2, **common),
+        Stage("conformations", 0, "conformations", (), 8, 16, 0.0, **among),
         Stage("gradient", 2, "model", ("field", "poses"), 8, 16, 1e-3, rates={"poses": 1e-2}),
         Stage("poses", 0, "infer", (), 8, 16, 0.0),
     ]
@@ -198,10 +200,12 @@ def test_every_pass_is_recorded(particles, config, tmp_path):
         "train",
         "train",
         "polish",
+        "maps",
+        "conformations",
         *["train"] * 2,
         "infer",
     ]
-    assert [line["images"] for line in lines] == [40, 30, 30, 30, 60, 60, 60, 60, 60]
+    assert [line["images"] for line in lines] == [40, 30, 30, 30, *[60] * 7]
     for line in lines:
         assert line["images_per_s"] > 0
         assert ("loss" in line) == (line["pass"] == "train")
