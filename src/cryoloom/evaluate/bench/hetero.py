@@ -121,7 +121,7 @@ def unknown(book: Notebook, name: str, what: str) -> None:
     _simulate(book, f"{name}-{n}", n)
     data = f"data/{name}-{n}"
     loom = evaluated_run(book, data, f"{name}-loom", "loom", "--box", s.found_box, "--seed", 0)
-    size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --settle-rounds 3 --seed 0"
+    size = f"--z-dim 1 --box {s.found_box} {s.fast} --conform.passes {s.passes} --seed 0"
     found = evaluated_run(book, data, f"{name}-found", "cryodrgn2", "--init", f"{name}-loom", *size.split())
     for run, system in ((loom, "loom, one volume"), (found, "cryodrgn2 --z-dim 1 from it")):
         goals = goal(0.02, 0.005, "lower") if run is found else {}
