@@ -15,13 +15,15 @@ from cryoloom.evaluate.bench.density_speed import density_speeds
 from cryoloom.evaluate.bench.hetero_peer import Vae
 from cryoloom.evaluate.bench.measure import CommandError
 from cryoloom.evaluate.bench.peers import Peer
+from cryoloom.evaluate.bench.pictures import moving_picture
+from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Skip, Table
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.latents import fsc_area
 from cryoloom.evaluate.pose_error import pose_errors
-from cryoloom.evaluate.regions import agreements_of
+from cryoloom.evaluate.regions import agreements_of, true_variability
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.model.fields.settings import TransformerSettings
 from cryoloom.physics.pose import Pose
@@ -278,6 +280,29 @@ def regions(book: Notebook) -> None:
         "best channel: correlation with the true spread", max(found.values()), "", must=0.5, aim=0.8, better="higher"
     )
     book.row("the density itself: correlation with the true spread", density, "", better="higher")
+    _draw_regions(book, max(found, key=lambda name: found[name]), book.bench.folder / data / "truth")
+
+
+def _draw_regions(book: Notebook, best: str, truth: Path) -> None:
+    """The run's map coloured by its density's and its best channel's spread, the true mean by the true spread."""
+    folder = book.bench.folder / "fig5/run/volumes"
+    found, density, channel = (read_volume(folder / f"{n}.mrc")[0] for n in ("volume", "flexibility", best))
+    true = TrueConformations.of(truth, found.shape[-1]).stacked()
+    spread, _ = true_variability(true)
+    maps = {
+        "best channel": (found, channel),
+        "density": (found, density),
+        "truth": (true.mean(0), spread),
+    }
+    moving_picture(
+        book.images / "cryoformer_fig5.png",
+        {label: (volume.numpy(), moving.numpy()) for label, (volume, moving) in maps.items()},
+    )
+    caption = (
+        "The spike from three sides; red moves. Above by the channel that agrees best with the truth, then by how the "
+        "density itself varies; below the true mean of all conformations by their true standard deviation."
+    )
+    book.pictures.append(Picture("cryoformer_fig5.png", caption))
 
 
 def speed(book: Notebook) -> None:

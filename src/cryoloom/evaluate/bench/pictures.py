@@ -17,6 +17,7 @@ from cryoloom.errors import InputError
 VIEWS = ((0.0, 0.0), (-90.0, 0.0), (0.0, 90.0))
 _FINE = 192
 _COLOUR = np.array([0.50, 0.71, 0.83])
+_MOVING = np.array([0.90, 0.25, 0.10])
 _LIGHT = np.array([0.8, 0.5, -0.35])  # towards the light, (z, y, x)
 
 
@@ -33,10 +34,13 @@ def level_of_volume(volume: NDArray, voxels: int) -> float:
     return float(np.partition(volume, -voxels, axis=None)[-voxels])
 
 
-def surface_picture(volume: NDArray, level: float, turn: tuple[float, float], size: int = _FINE) -> NDArray:
+def surface_picture(
+    volume: NDArray, level: float, turn: tuple[float, float], size: int = _FINE, moving: NDArray | None = None
+) -> NDArray:
     """A map (D, D, D) = (z, y, x) seen along −z after a turn, its surface at `level` lit: RGB (size, size, 3), y up.
 
     Each pixel looks for the first crossing of the level on its line of sight; the gradient there is the normal.
+    moving: (D, D, D) from 0 to 1, how far from blue to red the surface is.
     """
     turned = _turned(volume, turn, size)
     inside = turned > level
@@ -54,7 +58,9 @@ def surface_picture(volume: NDArray, level: float, turn: tuple[float, float], si
     shine = np.clip(normal @ half, 0, 1) ** 24
     far = np.ptp(depth[hit]) if hit.any() else 1.0
     fog = 0.72 + 0.28 * (depth - (depth[hit].min() if hit.any() else 0)) / max(far, 1e-6)
-    colour = (0.30 + 0.75 * diffuse)[..., None] * _COLOUR * fog[..., None] + 0.18 * shine[..., None]
+    part = np.zeros_like(depth) if moving is None else _turned(moving, turn, size)[z, y, x]
+    colour = _COLOUR + np.clip(part, 0, 1)[..., None] * (_MOVING - _COLOUR)
+    colour = (0.30 + 0.75 * diffuse)[..., None] * colour * fog[..., None] + 0.18 * shine[..., None]
     return np.where(hit[..., None], np.clip(colour, 0, 1), 1.0)[::-1]
 
 
@@ -90,6 +96,30 @@ def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int |
         row[0].set_ylabel(title, fontsize=10)
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=9)
+    figure.tight_layout(pad=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def moving_picture(path: Path, maps: dict[str, tuple[NDArray, NDArray]]) -> Path:
+    """Surfaces of maps (D, D, D) from three sides, one row an entry, each coloured by how much it moves (D, D, D).
+
+    A surface is red where it moves as much as the hundredth part of its voxels that moves most. All surfaces enclose as
+    many voxels as Otsu's level does in the last map.
+    """
+    plt = pyplot()
+    last = list(maps.values())[-1][0]
+    voxels = int((last > surface_level(last)).sum())
+    figure, axes = plt.subplots(len(maps), len(VIEWS), figsize=(2.4 * len(VIEWS), 2.4 * len(maps)), squeeze=False)
+    for row, (label, (volume, moving)) in zip(axes, maps.items(), strict=True):
+        level = level_of_volume(volume, voxels)
+        low, high = np.percentile(moving[volume > level], [10, 99])
+        for axis, view in zip(row, VIEWS, strict=True):
+            part = (moving - low) / max(high - low, 1e-12)
+            _show(axis, surface_picture(volume, level, view, moving=part))
+        row[0].set_ylabel(label, fontsize=10)
     figure.tight_layout(pad=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
