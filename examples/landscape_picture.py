@@ -14,8 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
+from cryoloom.evaluate.film import frames
 from cryoloom.evaluate.landscape import read_landscape
-from cryoloom.report.film import frames
 
 INK = "#24303c"
 

@@ -18,7 +18,8 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from scipy.ndimage import zoom
 
 from cryoloom.data import read_particles, read_volume
-from cryoloom.report.figures import isosurface, surface_level
+from cryoloom.evaluate.maps import surface_level
+from cryoloom.report.figures import isosurface
 
 INK, BLUE, ORANGE = "#24303c", "#2f7ebc", "#d9822b"
 LIGHT = np.array([-0.5, -0.6, 0.8])

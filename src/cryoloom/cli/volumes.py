@@ -13,10 +13,10 @@ from cryoloom.cli.progress import StageProgress
 from cryoloom.data import write_volume
 from cryoloom.data.files import replacing
 from cryoloom.errors import InputError
+from cryoloom.evaluate.film import frames, gif_bytes, write_chimerax, write_mp4
 from cryoloom.evaluate.landscape import read_conformations
+from cryoloom.evaluate.maps import surface_level
 from cryoloom.evaluate.traversal import along_axis, of_movie, of_particles, read_points
-from cryoloom.report.figures import surface_level
-from cryoloom.report.film import frames, gif_bytes, write_chimerax, write_mp4
 
 
 def volumes(

@@ -1,6 +1,9 @@
 """Maps that are moved, mirrored, filtered and resampled so that they can be compared."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -31,6 +34,19 @@ def low_pass(volume: Tensor, band: float) -> Tensor:
     """A map (D, D, D) times `exp(−(k/band)⁴ ln 2)` in Fourier space: half amplitude at `band` Fourier pixels."""
     filter_ = torch.exp2(-((radii3(volume.shape[-1], volume.device) / band) ** 4))
     return centred_ifft3(centred_fft3(volume) * filter_)
+
+
+def surface_level(volume: NDArray) -> float:
+    """A contour level between solvent and molecule: Otsu's threshold of the voxels above the noise."""
+    box = volume.shape[0]
+    axis = np.arange(box) - box // 2
+    ball = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < (0.48 * box) ** 2
+    inside = volume[ball]
+    spread = 1.4826 * np.median(np.abs(inside - np.median(inside)))
+    signal = inside[inside > np.median(inside) + 2 * spread]
+    if len(signal) < 10 or np.ptp(signal) == 0:
+        return float((inside.min() + inside.max()) / 2)
+    return float(threshold_otsu(signal))
 
 
 def sample_moved(volume: Tensor, rotation: Tensor, translation: Tensor, oversampling: int = 1) -> Tensor:

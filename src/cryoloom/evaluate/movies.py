@@ -96,14 +96,19 @@ def score_frames(
 
 def likeness(volume: Tensor, true: Tensor) -> tuple[float, float]:
     """PSNR (dB) and SSIM of a map (D, D, D), in the grey values that fit the true one best, both low-passed."""
-    keep = radii3(len(true)) <= LOW_PASS * len(true) / 2
-    a, b = (centred_ifft3(centred_fft3(map_) * keep).double() for map_ in (volume, true))
-    a = a - a.mean()
-    fitted = ((a * b).sum() / a.square().sum()) * a + b.mean()
+    fitted, b = fitted_to(volume, true)
     peak = float(b.max() - b.min())
     ssim = structural_similarity(b.numpy(), fitted.numpy(), data_range=peak)
     assert isinstance(ssim, float)
     return float(peak_signal_noise_ratio(b.numpy(), fitted.numpy(), data_range=peak)), ssim
+
+
+def fitted_to(volume: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """A map (D, D, D) in the grey values that fit the true one best, and the true one; both low-passed, float64."""
+    keep = radii3(len(true)) <= LOW_PASS * len(true) / 2
+    a, b = (centred_ifft3(centred_fft3(map_) * keep).double() for map_ in (volume, true))
+    a = a - a.mean()
+    return ((a * b).sum() / a.square().sum()) * a + b.mean(), b
 
 
 def nearest_coordinate(volume: Tensor, maps: Tensor) -> float:

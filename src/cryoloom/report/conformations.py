@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cryoloom.evaluate.film import frames, gif_bytes
 from cryoloom.evaluate.landscape import Landscape
 from cryoloom.report import latent_figures as figures
 from cryoloom.report.contents import RunContents
 from cryoloom.report.figures import png_uri
-from cryoloom.report.film import frames, gif_bytes
 from cryoloom.report.page import Page
 
 # Channels of attention that are shown.

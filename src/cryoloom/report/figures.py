@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 from scipy.ndimage import gaussian_filter, zoom
-from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
+
+from cryoloom.evaluate.maps import surface_level
 
 PALETTE = ("#2f7ebc", "#d9822b", "#3f9b6c", "#b5477a", "#7a6fc0", "#8a8a3a", "#4aa7b5", "#c0504d")
 _SEQUENTIAL = "Viridis"
@@ -163,19 +164,6 @@ def _plain(name: str) -> str:
         return "images per second"
     head, _, tail = name.rpartition("_")
     return f"{head.replace('_', ' ')} ({units[tail]})" if head and tail in units else name.replace("_", " ")
-
-
-def surface_level(volume: NDArray) -> float:
-    """A contour level between solvent and molecule: Otsu's threshold of the voxels above the noise."""
-    box = volume.shape[0]
-    axis = np.arange(box) - box // 2
-    ball = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < (0.48 * box) ** 2
-    inside = volume[ball]
-    spread = 1.4826 * np.median(np.abs(inside - np.median(inside)))
-    signal = inside[inside > np.median(inside) + 2 * spread]
-    if len(signal) < 10 or np.ptp(signal) == 0:
-        return float((inside.min() + inside.max()) / 2)
-    return float(threshold_otsu(signal))
 
 
 def isosurface(volume: NDArray, level: float, pixel_size: float, triangles: int = 30_000) -> tuple[NDArray, NDArray]:

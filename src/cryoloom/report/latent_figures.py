@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from cryoloom.evaluate.embedding import random_rows
-from cryoloom.report.figures import PALETTE, isosurface, png_uri, surface_level
+from cryoloom.evaluate.maps import surface_level
+from cryoloom.report.figures import PALETTE, isosurface, png_uri
 
 # More points are not seen and make a page heavy.
 POINTS = 8_000

@@ -11,9 +11,10 @@ import pytest
 from cryoloom.cli.bench import bench, images_folder
 from cryoloom.errors import InputError
 from cryoloom.evaluate.bench.measure import CommandError, Workbench, measure
-from cryoloom.evaluate.bench.pictures import level_of_volume, surface_level, surface_picture
+from cryoloom.evaluate.bench.pictures import level_of_volume, surface_picture
 from cryoloom.evaluate.bench.result import BenchResult, PartResult, Picture, Row, read_result
 from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, Table, find_table, in_words, measure_table, number
+from cryoloom.evaluate.maps import surface_level
 
 ROW_FIELDS = {"name", "value", "unit", "must", "aim", "better", "ok"}
 FILE_FIELDS = {"table", "scale", "machine", "date", "commit", "command", "seconds", "rows"}

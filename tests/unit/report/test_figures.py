@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from cryoloom.evaluate.maps import surface_level
 from cryoloom.physics.so3 import matrix_from_euler, random_rotations
-from cryoloom.report.figures import histogram_figure, isosurface, map_images, orientation_figure, surface_level
+from cryoloom.report.figures import histogram_figure, isosurface, map_images, orientation_figure
 
 BALL_RADIUS = 10
 

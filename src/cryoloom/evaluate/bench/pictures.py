@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, map_coordinates, zoom
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
+from cryoloom.evaluate.maps import surface_level
 
 # Turns about x, then y, in degrees, from which a surface is seen.
 VIEWS = ((0.0, 0.0), (-90.0, 0.0), (0.0, 90.0))
@@ -19,14 +19,6 @@ _FINE = 192
 _COLOUR = np.array([0.50, 0.71, 0.83])
 _MOVING = np.array([0.90, 0.25, 0.10])
 _LIGHT = np.array([0.8, 0.5, -0.35])  # towards the light, (z, y, x)
-
-
-def surface_level(volume: NDArray) -> float:
-    """A contour level between solvent and molecule, Otsu's threshold of the densities above the solvent's noise."""
-    middle = np.median(volume)
-    spread = 1.4826 * np.median(np.abs(volume - middle))
-    signal = volume[volume > middle + 3 * max(spread, 1e-6 * float(np.ptp(volume)))]
-    return float(threshold_otsu(signal)) if len(signal) > 10 else float((middle + volume.max()) / 2)
 
 
 def level_of_volume(volume: NDArray, voxels: int) -> float:

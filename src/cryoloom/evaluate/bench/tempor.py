@@ -4,17 +4,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cryoloom.data.files import replacing
 from cryoloom.data.movies import movie_numbers
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread
 from cryoloom.evaluate.bench.result import Picture, goal
 from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.clusters import k_means
+from cryoloom.evaluate.film import frames, gif_bytes
 from cryoloom.evaluate.latents import adjusted_mutual_information, conformation_correlation, first_component
-from cryoloom.evaluate.movies import FrameScores, MovieTruth, improvement, placed_on_truth, score_frames
+from cryoloom.evaluate.movies import FrameScores, MovieTruth, fitted_to, improvement, placed_on_truth, score_frames
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.solve.decode import Decoder
 
@@ -58,8 +61,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Scored:
-    """A run's frames against their truth: scores, latents (n, Z) of the same frames, what the path spans."""
+    """Frames of the run in a folder against their truth: scores, latents (n, Z) of these, what the path spans."""
 
+    run: str
     scores: FrameScores
     latent: Tensor
     span: float
@@ -114,14 +118,13 @@ class Film:
         mean = smoothed(decoder.z, *movie_numbers(decoder.particles)) if smooth else decoder.z
         rows = range(0, len(mean), self.sizes.every)
         placed = placed_on_truth(decoder, truth) if found else None
-        return Scored(score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
+        return Scored(run, score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
 
-    def pair(self) -> tuple[Scored, Scored, str]:
-        """cryodrgn and, begun from its first passes, tempor, both trained equally long; the baseline's run."""
+    def pair(self) -> tuple[Scored, Scored]:
+        """cryodrgn and, begun from its first passes, tempor, both trained equally long."""
         first, n = self.sizes.first, self.sizes.passes
-        begun, baseline = f"{self.name}/cryodrgn-{first}", f"{self.name}/cryodrgn-{first + n}"
-        self.run("cryodrgn", first, beta=self.sizes.beta_first)
-        return self.run("cryodrgn", first + n), self.run("tempor", n, begun), baseline
+        begun = self.run("cryodrgn", first, beta=self.sizes.beta_first).run
+        return self.run("cryodrgn", first + n), self.run("tempor", n, begun)
 
 
 def gain(baseline: Scored, ours: Scored) -> Tensor:
@@ -148,10 +151,10 @@ def _own_rows(book: Notebook, what: str, run: Scored, goals: dict[str, float]) -
 
 def _compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, Scored]:
     """Rows of both systems and of the baseline's latents smoothed, and their pictures."""
-    baseline, ours, run = film.pair()
+    baseline, ours = film.pair()
     _own_rows(book, f"{what}, cryodrgn", baseline, {})
     _rows(book, f"{what}, tempor", baseline, ours, goals)
-    linear = film.score(run, smooth=True)
+    linear = film.score(baseline.run, smooth=True)
     _rows(book, f"{what}, cryodrgn smoothed", baseline, linear)
     s, runs = film.sizes, {"cryodrgn": baseline, "cryodrgn, smoothed": linear, "tempor": ours}
     stem = f"tempor_{film.name}"
@@ -162,6 +165,7 @@ def _compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, 
     curves = {name: run.scores.curves for name, run in runs.items()}
     fsc_spread(book.images / f"{stem}_fsc.png", curves, s.pixel)
     book.pictures.append(Picture(f"{stem}_fsc.png", f"FSC to the truth, mean and spread of frames ({film.name})."))
+    _show(book, film, [baseline.run, ours.run], f"{stem}.gif")
     book.notes.append(
         f"{s.pixel:g} Å a pixel, poses known, every frame seen from a direction of its own. Same field (mlp, "
         f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
@@ -170,6 +174,26 @@ def _compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, 
         f"One frame of {s.every} is scored."
     )
     return runs
+
+
+def _show(book: Notebook, film: Film, runs: list[str], file: str) -> None:
+    """The maps of one movie's frames as runs have them and as they truly are, side by side, as a GIF."""
+    shown = []
+    for run in runs:
+        decoder = Decoder.of_run(book.bench.folder / run)
+        truth = MovieTruth.of(decoder, book.bench.folder / film.name / "data/truth")
+        rows = next(iter(decoder.particles.movies().values())).tolist()
+        true = [truth.maps[int(truth.conformation[row])] for row in rows]
+        pairs = [fitted_to(decoder.volume(decoder.z[row]), t) for row, t in zip(rows, true, strict=True)]
+        shown.append([fitted.float() for fitted, _ in pairs])
+    shown.append([t.float() for _, t in pairs])
+    count = len(shown[0])
+    drawn = frames([volume for row in shown for volume in row], sides=1)
+    beside = [np.concatenate(drawn[i::count], 1) for i in range(count)]
+    with replacing(book.images / file) as temporary:
+        temporary.write_bytes(gif_bytes(beside, back=True))
+    caption = f"The first movie, frame by frame ({film.name}): cryodrgn, tempor, truth; up to two thirds of Nyquist."
+    book.pictures.append(Picture(file, caption))
 
 
 def _turning(book: Notebook, motion: str, goals: Goals) -> None:
@@ -218,7 +242,7 @@ def snr(book: Notebook) -> None:
     for value in book.sizes.snrs:
         film = Film(book, f"snr-{value:g}", replace(book.sizes, snr=value))
         film.simulate("reversing")
-        baseline, ours, _ = film.pair()
+        baseline, ours = film.pair()
         what = f"SNR {value:g}"
         _own_rows(book, f"{what}, cryodrgn", baseline, {})
         _rows(book, f"{what}, tempor", baseline, ours)
@@ -228,7 +252,7 @@ def pretraining(book: Notebook) -> None:
     """Fig. 9b: from the baseline's weights, or from nothing for as long."""
     film = Film(book, "pretraining", book.sizes)
     film.simulate("reversing")
-    baseline, begun, _ = film.pair()
+    baseline, begun = film.pair()
     alone = film.run("tempor", book.sizes.first + book.sizes.passes)
     _rows(book, "tempor from cryodrgn", baseline, begun)
     _rows(book, "tempor from nothing", baseline, alone)
@@ -239,7 +263,7 @@ def width(book: Notebook) -> None:
     for value in book.sizes.widths:
         film = Film(book, f"width-{value}", replace(book.sizes, width=value))
         film.simulate("reversing")
-        baseline, ours, _ = film.pair()
+        baseline, ours = film.pair()
         _rows(book, f"Width {value}, tempor", baseline, ours)
 
 

@@ -12,8 +12,9 @@ from cryoloom.data.files import existing
 from cryoloom.errors import InputError
 from cryoloom.evaluate.embedding import PCA, random_rows
 from cryoloom.evaluate.landscape import read_conformations, read_table
+from cryoloom.evaluate.maps import surface_level
 from cryoloom.physics.so3 import euler_from_matrix
-from cryoloom.report.figures import isosurface, map_images, surface_level
+from cryoloom.report.figures import isosurface, map_images
 from cryoloom.solve.trained import TrainedField
 
 POINTS = 20_000

@@ -13,9 +13,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from cryoloom.data.files import replacing
-from cryoloom.evaluate.maps import sample_moved
+from cryoloom.evaluate.maps import sample_moved, surface_level
 from cryoloom.physics.fourier import resample_volume
-from cryoloom.report.figures import surface_level
 
 SIZE = 256
 MILLISECONDS = 140
