@@ -74,6 +74,24 @@ def frames_picture(path: Path, latents: dict[str, Tensor], place: Tensor, gain: 
     return _save(plt, figure, path)
 
 
+def grids_picture(path: Path, panels: dict[str, NDArray], rows: list[str], columns: list[str], name: str) -> Path:
+    """A grid (R, C) of numbers called `name` a panel, each number written on its colour."""
+    plt = pyplot()
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(1.6 + 2.6 * len(panels), 1.0 + 0.9 * len(rows)), squeeze=False, layout="constrained"
+    )
+    top = max(float(np.abs(grid).max()) for grid in panels.values())
+    for axis, (label, grid) in zip(axes[0], panels.items(), strict=True):
+        shown = axis.imshow(grid, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
+        for (i, j), value in np.ndenumerate(grid):
+            axis.text(j, i, f"{value:+.1f}", ha="center", va="center")
+        axis.set_xticks(range(len(columns)), columns)
+        axis.set_yticks(range(len(rows)), rows)
+        axis.set_title(label, fontsize=10)
+    figure.colorbar(shown, ax=axes[0].tolist(), label=name)
+    return _save(plt, figure, path)
+
+
 def fsc_spread(path: Path, curves: dict[str, Tensor], pixel_size: float) -> Path:
     """Mean of FSC curves (N, D/2) to the truth, one line an entry, within what holds four fifths of them."""
     plt = pyplot()

@@ -70,11 +70,12 @@ def tables() -> dict[str, Table]:
     from cryoloom.evaluate.bench.peers import VS_CRYODRGN
     from cryoloom.evaluate.bench.pose_search import TABLE1
     from cryoloom.evaluate.bench.tempor_poses import FIG8
+    from cryoloom.evaluate.bench.tempor_where import LIQUID, MAP
     from cryoloom.evaluate.bench.throughput import THROUGHPUT
 
     read = (FIG2, FIG3, cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5)
     real = (cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5)
-    movies = (tempor.FIG4, tempor.FIG7, FIG8, tempor.FIG9)
+    movies = (tempor.FIG4, tempor.FIG7, FIG8, tempor.FIG9, MAP, LIQUID)
     found = (
         MAIN_JOB,
         TABLE1,

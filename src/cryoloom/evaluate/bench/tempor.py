@@ -149,7 +149,7 @@ def _own_rows(book: Notebook, what: str, run: Scored, goals: dict[str, float]) -
     book.row(f"{what}: SSIM after low-pass, mean", float(scores.ssim.mean()), better="higher")
 
 
-def _compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, Scored]:
+def compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, Scored]:
     """Rows of both systems and of the baseline's latents smoothed, and their pictures."""
     baseline, ours = film.pair()
     _own_rows(book, f"{what}, cryodrgn", baseline, {})
@@ -199,7 +199,7 @@ def _show(book: Notebook, film: Film, runs: list[str], file: str) -> None:
 def _turning(book: Notebook, motion: str, goals: Goals) -> None:
     film, s = Film(book, motion, book.sizes), book.sizes
     film.simulate(motion)
-    _compared(book, film, f"7bcq-like, {motion}, SNR {s.snr:g}, {s.movies} × {s.frames} frames", goals)
+    compared(book, film, f"7bcq-like, {motion}, SNR {s.snr:g}, {s.movies} × {s.frames} frames", goals)
 
 
 def constant(book: Notebook) -> None:
@@ -226,7 +226,7 @@ def cas9(book: Notebook) -> None:
     film, s = Film(book, "cas9", book.sizes), book.sizes
     film.simulate("constant", cas9_path(book))
     what = f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames"
-    runs = _compared(book, film, what, {"better": goal(85, 99.8), "mean": goal(5, 13.5)})
+    runs = compared(book, film, what, {"better": goal(85, 99.8), "mean": goal(5, 13.5)})
     for name in ("cryodrgn", "tempor"):
         scores, z = runs[name].scores, runs[name].latent.numpy()
         state = (scores.true * (s.frames - 1)).round().long().numpy()
