@@ -48,6 +48,7 @@ class Sizes:
     mixed_box: int = 48
     mixed_pixel_size: float = 10.0
     motion_states: int = 50
+    motion_box: int = 32
     peer_images: int = 16
     found_from: int = 5000
     found_box: int = 48
@@ -152,7 +153,7 @@ def from_nothing(book: Notebook) -> None:
     """One continuous motion whose poses and conformations cryodrgn2 finds by itself."""
     s, n = book.sizes, book.sizes.found_from
     _simulate(book, "motion", n, s.motion_states)
-    size = f"--z-dim 1 --box {s.found_box} --conform.passes {s.passes} --seed 0"
+    size = f"--z-dim 1 --box {s.motion_box} --conform.passes {s.passes} --seed 0"
     run = evaluated_run(book, "data/motion", "motion", "cryodrgn2", *size.split())
     what = f"Phantom opening, {n:,} images of {s.motion_states} states, cryodrgn2 --z-dim 1"
     book.row(f"{what}: {_OF_ORACLE}", run.number("conformation_correlation_over_oracle"), better="higher")
@@ -163,8 +164,9 @@ def from_nothing(book: Notebook) -> None:
     _draw(book, "motion", "cryodrgn2_fig5.png")
     book.notes.append(
         f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px; nothing is given. A positional "
-        "MLP; poses are searched with one volume for all, conformations learnt at these, then poses are searched "
-        "again at the maps of conformations. The paper shows a latent space and maps of 50,000 images, and no number."
+        f"MLP, images cropped to {s.motion_box} pixels; poses are searched with one volume for all, then among "
+        "conformations that linear components span; conformations are learnt at these. The paper shows a latent space "
+        "and maps of 50,000 images, and no number."
     )
 
 
@@ -260,6 +262,7 @@ _SCALES: dict[str, Any] = {
         peer_images=2,
         found_from=200,
         found_box=24,
+        motion_box=24,
         equal="--field mlp --network.width 16",
     ),
 }
