@@ -11,7 +11,7 @@ import pytest
 from cryoloom.cli.bench import bench, images_folder
 from cryoloom.errors import InputError
 from cryoloom.evaluate.bench.measure import CommandError, Workbench, measure
-from cryoloom.evaluate.bench.pictures import level_of_volume, surface_picture
+from cryoloom.evaluate.bench.pictures import level_of_volume, moving_picture, surface_picture
 from cryoloom.evaluate.bench.result import BenchResult, PartResult, Picture, Row, read_result
 from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, Table, find_table, in_words, measure_table, number
 from cryoloom.evaluate.maps import surface_level
@@ -195,6 +195,18 @@ def test_a_ball_is_drawn_as_a_lit_disc():
     assert picture.max() <= 1
     disc = (picture < 1).any(-1)
     assert abs(disc.sum() - np.pi * 14**2) < 0.1 * np.pi * 14**2
+    moving = np.where(x > 0, 1.0, 0.0)
+    red, blue = (surface_picture(ball, 0.5, (0.0, 0.0), 48, moving)[24, column] for column in (32, 16))
+    assert red[0] > red[2]
+    assert blue[0] < blue[2]
     # Lit from above: y points upwards.
     assert picture[14].mean(0)[0] > 0
     assert picture[disc.any(1).argmax() + 3, 24, 2] > picture[48 - disc.any(1)[::-1].argmax() - 4, 24, 2]
+
+
+def test_maps_are_drawn_with_what_moves(tmp_path):
+    pytest.importorskip("matplotlib")
+    ball = np.zeros((16, 16, 16))
+    ball[5:11, 5:11, 5:11] = 1 + np.arange(6) / 6
+    moving = np.broadcast_to(np.arange(16.0), ball.shape)
+    assert moving_picture(tmp_path / "m.png", {"found": (ball, moving), "truth": (ball, moving)}).stat().st_size > 1000

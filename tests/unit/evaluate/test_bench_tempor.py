@@ -1,10 +1,15 @@
 """Rows and pictures of TEMPOR's figures, from frames that were scored elsewhere."""
 
+import tarfile
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from cryoloom.evaluate.bench import tempor
-from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread
+from cryoloom.data import read_volume
+from cryoloom.evaluate.bench import tempor, tempor_where
+from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook, tables
 from cryoloom.evaluate.bench.tempor import Film, Scored, Sizes, gain
@@ -13,9 +18,9 @@ from cryoloom.evaluate.movies import FrameScores
 TRUE = torch.linspace(0, 1, 20)
 
 
-def scored(resolution: float, error: float) -> Scored:
+def scored(resolution: float, error: float, run: str = "") -> Scored:
     scores = FrameScores(torch.full((20,), resolution), torch.ones(20, 16), TRUE + error, TRUE, *torch.ones(2, 20))
-    return Scored(scores, -TRUE[:, None], span=81.0)
+    return Scored(run, scores, -TRUE[:, None], span=81.0)
 
 
 class Pretended(Workbench):
@@ -37,9 +42,15 @@ def test_gains_are_in_percent_of_the_baseline():
     assert scored(20.0, 0.1).rank == pytest.approx(1.0)
 
 
+def pretended_score(self, run: str, smooth: bool = False) -> Scored:
+    return scored(18.0 if "tempor" in run else 20.0, 0.05, run)
+
+
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
-    monkeypatch.setattr(Film, "score", lambda self, run, smooth=False: scored(18.0 if "tempor" in run else 20.0, 0.05))
+    monkeypatch.setattr(Film, "score", pretended_score)
     monkeypatch.setattr(tempor, "frames_picture", lambda *_: None)
+    shown: list[list[str]] = []
+    monkeypatch.setattr(tempor, "show_movie", lambda book, film, runs, file: shown.append(runs))
     monkeypatch.setattr(tempor, "fsc_spread", lambda *_: None)
     tempor.constant(book)
     simulate, half, baseline, ours = book.bench.commands
@@ -51,6 +62,7 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     rows = {row.name: row for row in book.rows}
     better = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: frames better than cryodrgn"]
     assert (better.value, better.must, better.ok) == (100.0, 80.0, True)
+    assert shown == [["constant/cryodrgn-60", "constant/tempor-40-after-cryodrgn-20"]]
     improved = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: mean improvement, eq. 16"]
     assert improved.value == pytest.approx(10)
 
@@ -62,6 +74,42 @@ def test_a_picture_is_drawn(tmp_path):
     assert fsc_spread(tmp_path / "c.png", {"a": torch.rand(9, 12)}, 2.5).stat().st_size > 1000
 
 
+def test_gains_are_mapped_over_motion_noise_and_movies(book, monkeypatch):
+    monkeypatch.setattr(Film, "score", pretended_score)
+    drawn: dict = {}
+    monkeypatch.setattr(tempor_where, "grids_picture", lambda path, panels, rows, columns, name: drawn.update(panels))
+    book.sizes = tempor_where.MapSizes(spans=(27.0, 81.0), counts=(5, 6), snrs=(0.1, 1.0, 10.0))
+    tempor_where.gains(book)
+    assert {label: grid.shape for label, grid in drawn.items()} == {"5 movies": (2, 3), "6 movies": (2, 3)}
+    assert drawn["6 movies"][1, 2] == pytest.approx(10)
+    simulated = [command for command in book.bench.commands if command.startswith("simulate")]
+    assert len({c.split("-o ")[1] for c in simulated}) == len(simulated) == 12
+    assert sum("--turn 27" in c and "--movies 5" in c and "--snr 10" in c for c in simulated) == 1
+
+
+def test_the_measured_series_becomes_cubes_in_its_order(book, tmp_path, monkeypatch):
+    pages = [np.full((4, 6, 8), value, dtype=np.uint8) for value in (255, 51)]
+    (tmp_path / "liquid").mkdir()
+    with tarfile.open(tmp_path / tempor_where._SERIES, "w:gz") as archive:
+        for name, volume in (("001.tif", pages[1]), ("000.tif", pages[0])):
+            first, *rest = (Image.fromarray(page) for page in volume)
+            first.save(tmp_path / name, save_all=True, append_images=rest)
+            archive.add(tmp_path / name, name)
+    monkeypatch.setattr(tempor_where, "compared", lambda *_: {})
+    tempor_where.etching(book)
+    maps = [read_volume(tmp_path / f"etching-{i:02d}.mrc")[0] for i in range(2)]
+    assert [volume.shape for volume in maps] == [(8, 8, 8)] * 2
+    assert [float(volume.sum()) for volume in maps] == pytest.approx([4 * 6 * 8, 4 * 6 * 8 / 5])
+    assert float(maps[0][2:6, 1:7].min()) == 1
+    assert "etching-00.mrc etching-01.mrc" in book.bench.commands[0]
+
+
+def test_grids_and_films_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    panels = {"a": np.array([[1.0, -2.0]]), "b": np.zeros((1, 2))}
+    assert grids_picture(tmp_path / "g.png", panels, ["r"], ["c", "d"], "%").stat().st_size > 1000
+
+
 def test_the_tables_are_known():
-    for name in ("tempor-fig4", "tempor-fig7", "tempor-fig8", "tempor-fig9"):
+    for name in ("tempor-fig4", "tempor-fig7", "tempor-fig8", "tempor-fig9", "tempor-map", "tempor-liquid"):
         assert {"mini", "paper", "quick"} <= tables()[name].scales.keys()

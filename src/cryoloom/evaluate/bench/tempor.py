@@ -165,7 +165,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, S
     curves = {name: run.scores.curves for name, run in runs.items()}
     fsc_spread(book.images / f"{stem}_fsc.png", curves, s.pixel)
     book.pictures.append(Picture(f"{stem}_fsc.png", f"FSC to the truth, mean and spread of frames ({film.name})."))
-    _show(book, film, [baseline.run, ours.run], f"{stem}.gif")
+    show_movie(book, film, [baseline.run, ours.run], f"{stem}.gif")
     book.notes.append(
         f"{s.pixel:g} Å a pixel, poses known, every frame seen from a direction of its own. Same field (mlp, "
         f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
@@ -176,7 +176,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, S
     return runs
 
 
-def _show(book: Notebook, film: Film, runs: list[str], file: str) -> None:
+def show_movie(book: Notebook, film: Film, runs: list[str], file: str) -> None:
     """The maps of one movie's frames as runs have them and as they truly are, side by side, as a GIF."""
     shown = []
     for run in runs:

@@ -93,6 +93,7 @@ def _cube(volume: Tensor) -> Tensor:
 _GRID: dict[str, Any] = {"box": 40, "pixel": 3.0, "band": 19.0, "snrs": (0.1, 1.0), "first": 15, "passes": 30}
 _TINY: dict[str, Any] = {"frames": 4, "width": 16, "blocks": 1, "first": 1, "passes": 1, "band": 11.0, "every": 6}
 _QUICK = MapSizes(box=24, pixel=5.0, spans=(81.0,), counts=(4, 6), snrs=(1.0,), **_TINY)
+_PAPER = MapSizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, band=63, device="cuda")
 _SERIES_SIZES: dict[str, Any] = {"span": 17.0, "unit": " frames", "every": 5}
 
 MAP = Table(
@@ -100,7 +101,7 @@ MAP = Table(
     title="TEMPOR: where it gains",
     about="What frames gain from their movie, by the size of the motion, the noise and the number of movies.",
     parts={"gains": gains},
-    scales={"mini": MapSizes(**_GRID), "quick": _QUICK},
+    scales={"mini": MapSizes(**_GRID), "paper": _PAPER, "quick": _QUICK},
 )
 LIQUID = Table(
     name="tempor-liquid",
@@ -109,6 +110,7 @@ LIQUID = Table(
     parts={"etching": etching},
     scales={
         "mini": Sizes(movies=60, box=40, pixel=20.0, band=19.0, **_SERIES_SIZES),
+        "paper": replace(_PAPER, pixel=6.0, **_SERIES_SIZES),
         "quick": replace(_QUICK, movies=3, box=24, pixel=33.0, span=17.0, unit=" frames", every=5),
     },
 )
