@@ -25,6 +25,7 @@ from cryoloom.solve.rehearsal import Rehearsed, rehearse
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 from cryoloom.solve.stages import Stage
+from cryoloom.solve.warm import NOTHING, Begun
 
 SEARCH_CHUNK = 512
 SETTLE_CHUNK = 64
@@ -61,10 +62,19 @@ class Fit:
     """A model fitted to images by stages.
 
     The weights and the optimisers' moments change in place; everything else that changes is a `FitState`.
-    movie: (N,) of each particle, where batches are to hold whole movies.
+    movie: (N,) of each particle, where batches are to hold whole movies. begun: what an earlier run left.
     """
 
-    def __init__(self, model: Model, stages: list[Stage], session: Session, scope: Scope, movie: Tensor | None = None):
+    def __init__(
+        self,
+        model: Model,
+        stages: list[Stage],
+        session: Session,
+        scope: Scope,
+        movie: Tensor | None = None,
+        begun: Begun = NOTHING,
+    ):
+        self.begun = begun
         self.model, self.images, self.session = model, model.images, session
         self.stages = [stage for stage in stages if stage.passes]
         self.team = session.team
@@ -87,7 +97,7 @@ class Fit:
         if poses is None:
             poses = Pose.single(random_rotations(n, self.session.beginning))
         poses = Pose.single(poses.best_rotation.float().clone(), poses.best_shift.float().clone())
-        noise = first_noise(self.images).cpu()
+        noise = first_noise(self.images).cpu() if self.begun.noise is None else self.begun.noise.clone()
         nothing, z = torch.zeros(0), prior(n, self.model)
         where = (0, 0, 0, nothing.long(), torch.eye(3))
         return FitState(*where, poses, noise, 0.0, nothing, 0.0, z, ConformationMaps.none())
@@ -265,7 +275,7 @@ class Fit:
             how = (stage.search, stage.polish_steps, stage.band, self.scope, state.poses, state.turn)
             return AmongConformations(self.images, state.maps, *how, self.session.run.config.seed)
         place = (self.mask, state.poses, state.z, state.noise, state.turn)
-        return Placing(self.model, stage, self.searches[state.stage], *place)
+        return Placing(self.model, stage, self.searches[state.stage], *place, self.begun.mask)
 
     @torch.no_grad()
     def _settle(self, state: FitState, stage: Stage) -> FitState:

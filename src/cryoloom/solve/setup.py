@@ -21,6 +21,7 @@ from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.session import Progress, Session
 from cryoloom.solve.stages import Stage
 from cryoloom.solve.team import Team
+from cryoloom.solve.warm import Begun
 
 
 class NeuralSettings(ScopeSettings, FieldSettings):
@@ -78,7 +79,8 @@ class Setup:
         movie: (N,) of each particle, where batches are to hold whole movies.
         """
         model = Model(self.images, parts, self.settings.compute)
-        fit = Fit(model, stages, self.session, self.scope, movie)
+        begun = Begun.of_run(self.session.run.config.init, self.images.box)
+        fit = Fit(model, stages, self.session, self.scope, movie, begun)
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
         agreement = fit.agreement(state, latents) if latents is not None else None

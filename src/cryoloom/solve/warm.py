@@ -1,12 +1,36 @@
-"""Networks that another run has trained."""
+"""What another run has found and a new one begins with: trained networks, noise, a mask."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
+from cryoloom.physics.fourier import resample_volume
 from cryoloom.solve.run import Run
+
+
+class Begun(NamedTuple):
+    """Noise power per coefficient (D/2,) by shell and mask (D, D, D) of an earlier run, as far as it left them."""
+
+    noise: Tensor | None = None
+    mask: Tensor | None = None
+
+    @classmethod
+    def of_run(cls, folder: Path | None, box: int) -> "Begun":
+        """What the run in `folder` left for images of a box: noise if its box is the same, its mask in any case."""
+        if folder is None:
+            return cls()
+        checkpoint = Run.open(folder).load_checkpoint(leads=False)
+        states = checkpoint["states"].values() if checkpoint else ()
+        found = [state["noise"] for state in states if isinstance(state, dict) and "noise" in state]
+        noise = next((noise.cpu() for noise in found if 2 * len(noise) == box), None)
+        mask = folder / "volumes" / "mask.mrc"
+        return cls(noise, resample_volume(read_volume(mask)[0], box).clamp(0, 1) if mask.exists() else None)
+
+
+NOTHING = Begun()
 
 
 def trained_parts(folder: Path) -> set[str]:

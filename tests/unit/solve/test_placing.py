@@ -13,6 +13,7 @@ from cryoloom.physics.so3 import angular_distance
 from cryoloom.simulate.conformations import Conformations, Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.em.masks import molecule_mask, soft_sphere
 from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.latents import Latents
 from cryoloom.solve.placing import Placing
@@ -48,10 +49,22 @@ def _placed(truth: Path, right: bool) -> torch.Tensor:
     stage = Stage("settle", 0, "polish", (), BAND, 1, 0.0, polish_steps=4, representatives=2)
     g = torch.Generator().manual_seed(0)
     z = (2.0 * kind - 1)[:, None] * (1 if right else -1) + 0.01 * torch.randn(80, 1, generator=g)
-    mask = torch.ones((BOX,) * 3)
+    mask = soft_sphere(BOX, 0.45 * BOX)
     placing = Placing(model, stage, None, mask, true, Latents(z, torch.zeros_like(z)), noise, torch.eye(3))
     return angular_distance(placing(torch.arange(80)).best_rotation, true.best_rotation.float())
 
 
 def test_a_polish_is_at_the_map_of_the_nearest_conformation(two_kinds: Path):
     assert float(_placed(two_kinds, right=True).median()) < 0.5 * float(_placed(two_kinds, right=False).median())
+
+
+def test_what_counts_is_the_known_envelope_and_that_of_the_map(two_kinds: Path):
+    maps, sphere = TrueConformations.of(two_kinds, BOX).stacked(), soft_sphere(BOX, 0.45 * BOX)
+    placing = Placing.__new__(Placing)
+    placing.mask, placing.envelope = sphere, None
+    assert torch.equal(placing._mask(maps[1]), sphere)
+    placing.envelope = molecule_mask(maps[0], 8.0, sphere)
+    counts = placing._mask(maps[1])
+    # What only the second kind has, and what only the first one has.
+    assert all(float(counts[volume > 0.3 * maps.max()].min()) > 0.9 for volume in maps)
+    assert float(counts.mean()) < 0.9 * float(sphere.mean())
