@@ -63,7 +63,7 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
-    from cryoloom.evaluate.bench import cryoai, cryoformer, hetero, tempor
+    from cryoloom.evaluate.bench import analysis, cryoai, cryoformer, hetero, tempor
     from cryoloom.evaluate.bench.amortised import FIG2, FIG3
     from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
     from cryoloom.evaluate.bench.main_job import MAIN_JOB
@@ -87,6 +87,7 @@ def tables() -> dict[str, Table]:
         hetero.FIG5,
         hetero.KNOWN,
         hetero.ABINITIO,
+        analysis.TABLE,
         THROUGHPUT,
         VS_CRYODRGN,
     )

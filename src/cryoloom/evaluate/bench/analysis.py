@@ -1,64 +1,47 @@
-"""Seconds that `cryoloom analyze` takes on made-up latents of very many particles.
+"""How long `analyze` takes on very many latents, which are made up: the time does not depend on what the maps show."""
 
-`python benchmarks/analyze_speed.py -o DIR [--particles 100000] [--z-dim 8] [--box 64]` makes a finished run in DIR/run
-(latents on a curve and in three groups, poses, a field of the default size with random weights), runs the command as a
-user would, without UMAP, and writes DIR/analyze_speed.json. The time does not depend on what the maps show.
-"""
-
-import argparse
-import json
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cryoloom.cli.main import run as run_command
 from cryoloom.data import read_particles, write_star, write_volume
-from cryoloom.evaluate.bench.machine import code_commit, machine
+from cryoloom.evaluate.bench.result import goal
+from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.model.fields.build import build_field
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
-from cryoloom.solve.results import Latents, latent_columns, write_latents
+from cryoloom.solve.conformed import ConformationSettings
+from cryoloom.solve.latents import Latents
+from cryoloom.solve.results import latent_columns, write_latents
 from cryoloom.solve.run import Run, RunConfig
-from cryoloom.systems.cryodrgn import CryodrgnSettings
 
 PIXEL_SIZE = 3.0
-MUST, AIM = 60.0, 20.0
 
 
-def main() -> None:
-    """Make the run, time the command, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="new folder for the run and the result")
-    parser.add_argument("--particles", type=int, default=100_000)
-    parser.add_argument("--z-dim", type=int, default=8)
-    parser.add_argument("--box", type=int, default=64)
-    arguments = parser.parse_args()
-    run = make_run(arguments.output / "run", arguments.particles, arguments.z_dim, arguments.box)
-    begun, cpu = time.monotonic(), time.process_time()
-    # The command ends its process when all is well, too.
-    try:
-        run_command(["analyze", str(run), "--no-umap"])
-    except SystemExit as ended:
-        if ended.code:
-            raise
-    seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
-    result = {
-        "machine": machine("cpu"),
-        "threads": torch.get_num_threads(),
-        "commit": code_commit(),
-        "particles": arguments.particles,
-        "z_dim": arguments.z_dim,
-        "box": arguments.box,
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(cpu, 2),
-        "must": MUST,
-        "aim": AIM,
-    }
-    path = arguments.output / "analyze_speed.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+@dataclass(frozen=True)
+class Sizes:
+    """Particles, dimensions of z, and box of a made-up run."""
+
+    particles: int = 100_000
+    z_dim: int = 8
+    box: int = 64
+
+
+def landscape(book: Notebook) -> None:
+    """The whole command, from its start to the report, without UMAP."""
+    s = book.sizes
+    if not (book.bench.folder / "run").exists():
+        make_run(book.bench.folder / "run", s.particles, s.z_dim, s.box)
+    measured = book.bench.cryoloom("run/analysis", "analyze", "run", "--no-umap")
+    what = f"analyze, {s.particles:,} latents of {s.z_dim} dimensions, box {s.box}"
+    book.row(f"{what}: wall", measured.seconds, "s", **goal(60, 20, "lower"))
+    book.row(f"{what}: peak memory", measured.memory_gb, "GB")
+    book.notes.append(
+        "Latents on a curve and in three groups, random poses, a field of the default size with random weights; what "
+        "is drawn, clustered and decoded is all that the command does, but UMAP."
+    )
 
 
 def made_up_latents(n: int, z_dim: int, generator: torch.Generator) -> torch.Tensor:
@@ -74,7 +57,7 @@ def made_up_latents(n: int, z_dim: int, generator: torch.Generator) -> torch.Ten
 def make_run(folder: Path, n: int, z_dim: int, box: int) -> Path:
     """A finished run of cryodrgn with made-up latents and random weights."""
     generator = torch.Generator().manual_seed(0)
-    settings = CryodrgnSettings(z_dim=z_dim)
+    settings = ConformationSettings.model_validate({"z_dim": z_dim})
     source = folder.parent / "particles.star"
     write_source(source, n, box)
     config = RunConfig(particles=source, system="cryodrgn", settings=settings.model_dump(mode="json"))
@@ -87,7 +70,9 @@ def make_run(folder: Path, n: int, z_dim: int, box: int) -> Path:
     write_latents(folder / "latents.npz", latents)
     pose = Pose.single(random_rotations(n, generator), torch.randn(n, 2, generator=generator))
     write_star(folder / "particles.star", read_particles(source), pose=pose, columns=latent_columns(latents))
-    run.record(stage="results", contrast="black")
+    run.record(stage="results", contrast="black", sign=-1)
+    # A run is finished once its report is there; the command writes another.
+    (folder / "report.html").touch()
     return folder
 
 
@@ -111,5 +96,10 @@ def write_source(path: Path, n: int, box: int) -> None:
     path.write_text(f"data_images\n\nloop_\n{header}\n{rows}\n")
 
 
-if __name__ == "__main__":
-    main()
+TABLE = Table(
+    name="analyze",
+    title="Landscapes of many particles",
+    about="`cryoloom analyze` on a run of many particles.",
+    parts={"landscape": landscape},
+    scales={"mini": Sizes(), "quick": Sizes(2000, 2, 32)},
+)
