@@ -11,10 +11,10 @@ from cryoloom.model.poses.search import PoseSearch, SearchSettings
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
-from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.em.variability import Variability, Volumes
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.latents import Latents, representatives
+from cryoloom.solve.placing import PAD, POLISHED
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 
@@ -22,7 +22,6 @@ from cryoloom.solve.session import Session
 _BAND = 28.0
 # A path of conformations lies on an arc: one component alone would cut its ends off.
 _LEAST_SEARCHED_WITH = 3
-_POLISHED = 3
 
 
 class ConformationMaps(NamedTuple):
@@ -141,8 +140,8 @@ class AmongConformations:
         def find(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             evidence = self.images.evidence(index, self.noise, self.band)
             found, stored = bound.best(evidence), self.poses.select(index)
-            rotation = torch.cat([stored.rotation.to(found.rotation), found.rotation[:, :_POLISHED]], 1)
-            shift = torch.cat([stored.shift.to(found.shift) / self.images.pixel_size, found.shift[:, :_POLISHED]], 1)
+            rotation = torch.cat([stored.rotation.to(found.rotation), found.rotation[:, :POLISHED]], 1)
+            shift = torch.cat([stored.shift.to(found.shift) / self.images.pixel_size, found.shift[:, :POLISHED]], 1)
             modes = polish(projector, evidence, rotation, shift, self.steps).distinct()
             return modes.rotation[:, :1], modes.shift[:, :1], modes.score[:, 0]
 

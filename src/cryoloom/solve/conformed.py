@@ -169,11 +169,7 @@ def taught(train: GradualSettings, box: int, passes: list[Stage]) -> list[Stage]
 
 
 def at_their_conformations(
-    settings: ConformationSettings,
-    train: GradualSettings,
-    box: int,
-    before: list[Stage],
-    polish_steps: int,
+    settings: ConformationSettings, train: GradualSettings, box: int, before: list[Stage], polish_steps: int
 ) -> list[Stage]:
     """The stages `before` that find poses; then conformations are learnt at these, and poses polished at those."""
     alone = [replace(stage, z="none") for stage in before]

@@ -255,7 +255,7 @@ class Fit:
 
     @torch.no_grad()
     def _place(self, state: FitState, stage: Stage) -> FitState:
-        """Replace stored poses: by a search against the field's map, a polish against it, or the model's own."""
+        """Replace stored poses by what the stage's finder says of every particle."""
         find = self._finder(state, stage)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, SEARCH_CHUNK)

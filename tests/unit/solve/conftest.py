@@ -8,6 +8,9 @@ import torch
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
+from cryoloom.simulate.conformations import Conformations, Source, conformations_of
+from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.run import Run, RunConfig
 
@@ -25,6 +28,22 @@ def sums_of():
         return sums
 
     return build
+
+
+@pytest.fixture(scope="session")
+def two_kinds_of(tmp_path_factory):
+    """Simulate images of the phantom and of a molecule made of one of its halves, twice beside each other."""
+
+    def simulate(particles: int, box: int, pixel_size: float) -> Path:
+        folder = tmp_path_factory.mktemp("kinds")
+        one = conformations_of(Source((Path("phantom"),)), box, pixel_size).volume(0)
+        half = one * (torch.arange(box) < box // 2)
+        both = Conformations.of_volumes([one, half + 0.5 * half.roll(5, 1)])
+        settings = Simulation(box=box, pixel_size=pixel_size, particles=particles, snr=2.0, shift=1.0, seed=0)
+        simulate_particles(both, settings, folder)
+        return folder / "truth"
+
+    return simulate
 
 
 @pytest.fixture(scope="session")

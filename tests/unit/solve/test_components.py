@@ -13,9 +13,6 @@ from cryoloom.model.poses.search import SearchSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance, random_rotations
-from cryoloom.simulate.conformations import Conformations, Source, conformations_of
-from cryoloom.simulate.particles import simulate_particles
-from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import WorkingImages, first_noise
@@ -29,14 +26,9 @@ SEARCH = SearchSettings(first_band=6, last_band=BAND, subdivisions=1)
 
 
 @pytest.fixture(scope="module")
-def two_kinds(tmp_path_factory) -> Path:
-    """The truth of 400 images of the phantom and of a molecule made of one of its halves, twice beside each other."""
-    folder = tmp_path_factory.mktemp("kinds")
-    one = conformations_of(Source((Path("phantom"),)), BOX, PIXEL).volume(0)
-    half = one * (torch.arange(BOX) < BOX // 2)
-    both = Conformations.of_volumes([one, half + 0.5 * half.roll(5, 1)])
-    simulate_particles(both, Simulation(box=BOX, pixel_size=PIXEL, particles=400, snr=2.0, shift=1.0, seed=0), folder)
-    return folder / "truth"
+def two_kinds(two_kinds_of) -> Path:
+    """The truth of 400 images of two kinds of molecules."""
+    return two_kinds_of(400, BOX, PIXEL)
 
 
 @pytest.fixture(scope="module")

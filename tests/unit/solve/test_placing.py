@@ -10,9 +10,6 @@ from cryoloom.data import read_particles
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import angular_distance
-from cryoloom.simulate.conformations import Conformations, Source, conformations_of
-from cryoloom.simulate.particles import simulate_particles
-from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.em.masks import molecule_mask, soft_sphere
 from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.latents import Latents
@@ -23,14 +20,9 @@ BOX, PIXEL, BAND = 24, 4.8, 11.0
 
 
 @pytest.fixture(scope="module")
-def two_kinds(tmp_path_factory) -> Path:
-    """The truth of 80 images of the phantom and of a molecule made of one of its halves, twice beside each other."""
-    folder = tmp_path_factory.mktemp("kinds")
-    one = conformations_of(Source((Path("phantom"),)), BOX, PIXEL).volume(0)
-    half = one * (torch.arange(BOX) < BOX // 2)
-    both = Conformations.of_volumes([one, half + 0.5 * half.roll(5, 1)])
-    simulate_particles(both, Simulation(box=BOX, pixel_size=PIXEL, particles=80, snr=2.0, shift=1.0, seed=0), folder)
-    return folder / "truth"
+def two_kinds(two_kinds_of) -> Path:
+    """The truth of 80 images of two kinds of molecules."""
+    return two_kinds_of(80, BOX, PIXEL)
 
 
 def _placed(truth: Path, right: bool) -> torch.Tensor:

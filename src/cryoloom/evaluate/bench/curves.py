@@ -1,15 +1,13 @@
 """Curves for the pages: how errors are distributed, and how the power of maps falls with frequency."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryoloom.data.files import replacing
-from cryoloom.evaluate.bench.pictures import pyplot
+from cryoloom.evaluate.bench.pictures import pyplot, save_figure
 
 _COLOURS = "turbo"
 # Below this nothing is to be told apart, and a logarithm needs a floor.
@@ -27,7 +25,7 @@ def share_below(path: Path, errors: dict[str, NDArray], name: str) -> Path:
     axis.set(xscale="log", xlabel=name, ylabel="share of particles below", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return _save(plt, figure, path)
+    return save_figure(plt, figure, path)
 
 
 def power_picture(path: Path, slices: dict[str, NDArray], spectra: dict[str, NDArray], pixel_size: float) -> Path:
@@ -45,7 +43,7 @@ def power_picture(path: Path, slices: dict[str, NDArray], spectra: dict[str, NDA
         axes[-1].semilogy(shells / (box * pixel_size), np.maximum(power[1:], 1e-30), label=label)
     axes[-1].set(xlabel="frequency, 1/Å", ylabel="mean |V(k)|²")
     axes[-1].legend(fontsize=8, frameon=False)
-    return _save(plt, figure, path)
+    return save_figure(plt, figure, path)
 
 
 def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Path:
@@ -58,7 +56,7 @@ def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Pa
     axis.set(xlabel="pass over the images", ylabel=name)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return _save(plt, figure, path)
+    return save_figure(plt, figure, path)
 
 
 def frames_picture(path: Path, latents: dict[str, Tensor], place: Tensor, gain: Tensor, unit: str = "°") -> Path:
@@ -71,7 +69,7 @@ def frames_picture(path: Path, latents: dict[str, Tensor], place: Tensor, gain: 
     axes[-1].hist(gain.numpy(), bins=40, color="#5a8fb0")
     axes[-1].axvline(0, color="black", linewidth=0.8)
     axes[-1].set(xlabel="improvement factor, %", ylabel="frames")
-    return _save(plt, figure, path)
+    return save_figure(plt, figure, path)
 
 
 def grids_picture(path: Path, panels: dict[str, NDArray], rows: list[str], columns: list[str], name: str) -> Path:
@@ -89,7 +87,7 @@ def grids_picture(path: Path, panels: dict[str, NDArray], rows: list[str], colum
         axis.set_yticks(range(len(rows)), rows)
         axis.set_title(label, fontsize=10)
     figure.colorbar(shown, ax=axes[0].tolist(), label=name)
-    return _save(plt, figure, path)
+    return save_figure(plt, figure, path)
 
 
 def fsc_spread(path: Path, curves: dict[str, Tensor], pixel_size: float) -> Path:
@@ -105,11 +103,4 @@ def fsc_spread(path: Path, curves: dict[str, Tensor], pixel_size: float) -> Path
     axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     axis.set(xlabel="frequency, 1/Å", ylabel="FSC to the truth", ylim=(0, 1.02))
     axis.legend(fontsize=8, frameon=False)
-    return _save(plt, figure, path)
-
-
-def _save(plt: Any, figure: Any, path: Path) -> Path:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
-    return path
+    return save_figure(plt, figure, path)

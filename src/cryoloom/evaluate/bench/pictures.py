@@ -76,7 +76,7 @@ def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int |
     plt = pyplot()
     volumes = {title: _cropped(read_volume(file)[0].numpy(), crop) for title, file in maps.items()}
     last = list(volumes.values())[-1]
-    voxels = voxels or int((last > surface_level(last)).sum())
+    voxels = voxels or _enclosed(last)
     columns = ("slice xy", "slice xz", "slice yz", "projection", "surface", "from above", "from the side")
     figure, axes = plt.subplots(
         len(volumes), len(columns), figsize=(1.75 * len(columns), 1.85 * len(volumes) + 0.3), squeeze=False
@@ -89,10 +89,7 @@ def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int |
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=9)
     figure.tight_layout(pad=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
-    return path
+    return save_figure(plt, figure, path)
 
 
 def moving_picture(path: Path, maps: dict[str, tuple[NDArray, NDArray]]) -> Path:
@@ -103,7 +100,7 @@ def moving_picture(path: Path, maps: dict[str, tuple[NDArray, NDArray]]) -> Path
     """
     plt = pyplot()
     last = list(maps.values())[-1][0]
-    voxels = int((last > surface_level(last)).sum())
+    voxels = _enclosed(last)
     figure, axes = plt.subplots(len(maps), len(VIEWS), figsize=(2.4 * len(VIEWS), 2.4 * len(maps)), squeeze=False)
     for row, (label, (volume, moving)) in zip(axes, maps.items(), strict=True):
         level = level_of_volume(volume, voxels)
@@ -113,10 +110,7 @@ def moving_picture(path: Path, maps: dict[str, tuple[NDArray, NDArray]]) -> Path
             _show(axis, surface_picture(volume, level, view, moving=part))
         row[0].set_ylabel(label, fontsize=10)
     figure.tight_layout(pad=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
-    return path
+    return save_figure(plt, figure, path)
 
 
 def motion_picture(
@@ -128,7 +122,7 @@ def motion_picture(
     """
     plt = pyplot()
     last = list(maps.values())[-1][-1].numpy()
-    voxels = int((last > surface_level(last)).sum())
+    voxels = _enclosed(last)
     rows, columns = len(maps), len(places)
     figure = plt.figure(figsize=(3.6 + 1.7 * columns, 1.9 * rows), layout="constrained")
     grid = figure.add_gridspec(rows, columns + 2)
@@ -144,10 +138,12 @@ def motion_picture(
             _show(axis, surface_picture(values, level_of_volume(values, voxels), VIEWS[0]))
             if j == 0:
                 axis.set_ylabel(label, fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
-    return path
+    return save_figure(plt, figure, path)
+
+
+def _enclosed(volume: NDArray) -> int:
+    """How many voxels of a map (D, D, D) Otsu's level encloses."""
+    return int((volume > surface_level(volume)).sum())
 
 
 def _planes(volume: NDArray) -> list[NDArray]:
@@ -184,3 +180,11 @@ def pyplot() -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def save_figure(plt: Any, figure: Any, path: Path) -> Path:
+    """Write a figure of `pyplot` as a PNG and close it."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return path

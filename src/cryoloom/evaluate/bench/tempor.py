@@ -178,18 +178,15 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals) -> dict[str, S
 
 def show_movie(book: Notebook, film: Film, runs: list[str], file: str) -> None:
     """The maps of one movie's frames as runs have them and as they truly are, side by side, as a GIF."""
-    shown = []
-    for run in runs:
-        decoder = Decoder.of_run(book.bench.folder / run)
-        truth = MovieTruth.of(decoder, book.bench.folder / film.name / "data/truth")
-        rows = next(iter(decoder.particles.movies().values())).tolist()
-        true = [truth.maps[int(truth.conformation[row])] for row in rows]
-        pairs = [fitted_to(decoder.volume(decoder.z[row]), t) for row, t in zip(rows, true, strict=True)]
-        shown.append([fitted.float() for fitted, _ in pairs])
-    shown.append([t.float() for _, t in pairs])
-    count = len(shown[0])
-    drawn = frames([volume for row in shown for volume in row], sides=1)
-    beside = [np.concatenate(drawn[i::count], 1) for i in range(count)]
+    decoders = [Decoder.of_run(book.bench.folder / run) for run in runs]
+    truth = MovieTruth.of(decoders[0], book.bench.folder / film.name / "data/truth")
+    rows = next(iter(decoders[0].particles.movies().values())).tolist()
+    true = [truth.maps[int(truth.conformation[row])] for row in rows]
+    made = [[d.volume(d.z[row]) for row in rows] for d in decoders]
+    drawn = frames(
+        [fitted_to(v, t)[0].float() for maps in (*made, true) for v, t in zip(maps, true, strict=True)], sides=1
+    )
+    beside = [np.concatenate(drawn[i :: len(rows)], 1) for i in range(len(rows))]
     with replacing(book.images / file) as temporary:
         temporary.write_bytes(gif_bytes(beside, back=True))
     caption = f"The first movie, frame by frame ({film.name}): cryodrgn, tempor, truth; up to two thirds of Nyquist."
