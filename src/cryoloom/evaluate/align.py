@@ -111,7 +111,7 @@ def align_poses(estimated: Tensor, true: Tensor, group: Tensor | None = None) ->
 
 
 class VolumeAlignment(NamedTuple):
-    """A map in the frame of another: `volume = apply_to_volume(moving, rotation, hand_flipped, translation)`.
+    """A map in the frame of another: `volume = apply(moving)`.
 
     volume: (D, D, D). rotation: (3, 3). translation: (3,) voxels, (x, y, z). correlation: of the low-passed maps.
     """
@@ -121,6 +121,10 @@ class VolumeAlignment(NamedTuple):
     hand_flipped: bool
     translation: Tensor
     correlation: float
+
+    def apply(self, volume: Tensor) -> Tensor:
+        """Another map (D, D, D) of the same frame, moved alike."""
+        return apply_to_volume(volume, self.rotation, self.hand_flipped, self.translation)
 
 
 class _Placement(NamedTuple):

@@ -23,7 +23,6 @@ from cryoloom.evaluate.latents import (
     information_imbalance,
     neighbour_accuracy,
 )
-from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.decode import Decoder
@@ -62,8 +61,7 @@ def heterogeneity(
     decoder = Decoder.of_run(run)
 
     def volume(chosen: int) -> Tensor:
-        made = decoder.volume(torch.from_numpy(z[chosen]).to(decoder.z))
-        return apply_to_volume(made, placed.rotation, placed.hand_flipped, placed.translation)
+        return placed.apply(decoder.volume(torch.from_numpy(z[chosen]).to(decoder.z)))
 
     result |= fsc_areas(volume, which, volumes)
     _, labels = k_means(z.astype(float), len(volumes), 0)

@@ -15,7 +15,6 @@ from cryoloom.errors import InputError
 from cryoloom.evaluate.align import VolumeAlignment, align_volume
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
-from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.evaluate.truth import match_particles
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.solve.decode import Decoder
@@ -86,7 +85,7 @@ def score_frames(
     for row in chosen:
         volume, true = decoder.volume(mean[row]), truth.maps[int(truth.conformation[row])]
         if placed is not None:
-            volume = apply_to_volume(volume, placed.rotation, placed.hand_flipped, placed.translation)
+            volume = placed.apply(volume)
         curve = fsc(volume, true, truth.pixel_size)
         curves.append(curve.fsc)
         numbers.append((curve.resolution(0.5), nearest_coordinate(volume, truth.maps), *likeness(volume, true)))

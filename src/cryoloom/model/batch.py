@@ -29,5 +29,9 @@ class Batch(NamedTuple):
         """The same with the features (B, V, F) that an encoder has read."""
         return Batch(self.index, self.spectrum, self.evidence, features)
 
+    def thinned(self, kept: Tensor, weight: Tensor) -> "Batch":
+        """The same on the coefficients `kept` (Q,) alone, each counting `weight` (Q,) times."""
+        return Batch(self.index, self.spectrum[:, kept], self.evidence.thinned(kept, weight), self.features)
+
     def __len__(self) -> int:
         return len(self.spectrum)

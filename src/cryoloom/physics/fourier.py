@@ -48,9 +48,12 @@ class FrequencyLattice:
 
     def prefix(self, band: float) -> "FrequencyLattice":
         """The lattice of the frequencies |k| ≤ band."""
-        n = self.count(band)
+        return self.select(slice(self.count(band)))
+
+    def select(self, index: Tensor | slice) -> "FrequencyLattice":
+        """The lattice of some of the frequencies, which must be in order."""
         parts = (self.k, self.radius, self.shell, self.weight, self.rfft_index, self.centre_sign)
-        return FrequencyLattice(self.box, *(part[:n] for part in parts))
+        return FrequencyLattice(self.box, *(part[index] for part in parts))
 
     def spectrum(self, images: Tensor) -> Tensor:
         """Centred Fourier coefficients (B, P) of real images (B, D, D): `Σ x(r) exp(−2πi k·(r − D//2)/D)`."""

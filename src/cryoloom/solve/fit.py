@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cryoloom.data.mrc import write_volume
+from cryoloom.model.batch import Batch
+from cryoloom.model.coefficients import DrawnCoefficients
 from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
@@ -195,7 +197,8 @@ class Fit:
             latent = Latent.drawn(mean, log_var, noise.to(self.images.device))
             if stage.z == "taught":
                 latent = latent._replace(kl=self.model.latent(batch).divergence(latent))
-        made = self.model.predict(batch, known, noise, latent)
+        compared, kept = self._compared(batch, stage)
+        made = self.model.predict(compared, known, noise, latent)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
@@ -205,7 +208,8 @@ class Fit:
             drawn = Rehearsed.drawn(len(index), len(batch.lattice), g).select(mine, self.images.device)
             price = price + stage.rehearsal * rehearse(self.model, batch.index, batch.lattice, z, state.noise, drawn)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
-        squares = torch.stack([made.misfit.by_coefficient.sum(0), batch.evidence.image_power.sum(0)])
+        squares = batch.evidence.image_power.new_zeros(2, len(batch.lattice))
+        squares[:, kept] = torch.stack([made.misfit.by_coefficient.sum(0), compared.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])
         totals, squares = self.team.add([totals, squares])
         return replace(
@@ -215,6 +219,14 @@ class Fit:
             squares=state.squares + squares.cpu() * self.cpu_lattice.prefix(stage.band).from_shells(state.noise),
             kl=state.kl + float(totals[1]),
         )
+
+    def _compared(self, batch: Batch, stage: Stage) -> tuple[Batch, Tensor | slice]:
+        """What of a batch a step compares with its prediction, and which coefficients (Q,) that is."""
+        if stage.coefficients == 1:
+            return batch, slice(None)
+        radius = self.cpu_lattice.prefix(stage.band).radius
+        drawn = DrawnCoefficients.of(radius, stage.coefficients, self.session.generator)
+        return batch.thinned(*drawn.to(self.images.device)), drawn.kept
 
     def _prior_step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
         """One gradient step of the poses' part towards what its penalty asks for; no image is predicted."""

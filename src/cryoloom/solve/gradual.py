@@ -25,6 +25,13 @@ class GradualSettings(BaseModel, extra="forbid"):
     )
     keep_maps: bool = Field(default=False, description="Write the map after each pass, volumes/pass_1.mrc and so on.")
     batch_size: int = Field(default=32, gt=0, description="Images of a gradient step.")
+    coefficients: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Part of its images' Fourier coefficients that a gradient step compares, drawn anew for each; the "
+        "lowest are always among them.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Of the field, by Adam.")
     last_rate: float = Field(
         default=1.0,
@@ -105,5 +112,5 @@ def _bands(settings: GradualSettings, box: int) -> list[float]:
 def _stage(
     settings: GradualSettings, name: str, epochs: int, poses: Poses, train: tuple[str, ...], band: float, **more: Any
 ) -> Stage:
-    more = {"noise": settings.noise, **more}
+    more = {"noise": settings.noise, "coefficients": settings.coefficients, **more}
     return Stage(name, epochs, poses, train, band, settings.batch_size, settings.learning_rate, **more)

@@ -24,7 +24,8 @@ class Stage:
     """What is trained, on which poses, up to which band, for how long.
 
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
-    names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels. images:
+    names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels.
+    coefficients: part of those in the band that a gradient step compares. images:
     how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
     conformations' KL; penalty: of what the part for poses holds against its own; rehearsal: of what it says of the
     field's own projections. z: which conformations the field sees, where there are any; representatives: at how many of
@@ -41,6 +42,7 @@ class Stage:
     batch_size: int
     lr: float
     rates: Mapping[str, float] = field(default_factory=dict)
+    coefficients: float = 1.0
     images: int | None = None
     reset: bool = False
     map_name: str = ""

@@ -1,7 +1,10 @@
 """The data term is the sum of squares that it stands for."""
 
+import pytest
 import torch
 
+from cryoloom.model.batch import Batch
+from cryoloom.model.coefficients import DrawnCoefficients
 from cryoloom.model.objective import SCALE_PRIOR, image_scale, least_misfit
 from cryoloom.physics.fourier import shift_phases
 
@@ -57,3 +60,38 @@ def test_a_scale_of_its_own_for_every_image(plant, generator):
             for a in (scale, wrong * scale)
         ]
         assert (price[0] < price[1]).all()
+
+
+@pytest.mark.parametrize("part", [0.2, 0.6, 1.0])
+def test_drawn_coefficients_stand_for_all(plant, generator, part):
+    """As many in every draw, those of low frequency in all of them, and in the mean over draws nothing is changed."""
+    planted = plant(4, snr=1.0)
+    lattice = planted.lattice
+    count, seen = set(), torch.zeros(len(lattice))
+    draws = 4000
+    for _ in range(draws):
+        kept, weight = DrawnCoefficients.of(lattice.radius, part, generator)
+        assert kept[0] == 0
+        assert (kept.diff() > 0).all()
+        count.add(len(kept))
+        seen[kept] += weight / draws
+    assert max(count) - min(count) <= 1
+    assert abs(sum(count) / len(count) - part * len(lattice)) < 2
+    assert (seen[lattice.radius <= 1] - 1).abs().max() < 1e-3
+    assert (seen - 1).abs().max() < 0.25
+    assert abs(float(seen.mean()) - 1) < 0.01
+
+
+def test_the_misfit_of_drawn_coefficients_is_that_of_all_in_the_mean(plant, generator):
+    planted = plant(6, snr=1.0)
+    slices = planted.projector.project(planted.rotation, planted.lattice)[:, None]
+    batch = Batch(torch.arange(6), planted.spectrum, planted.evidence)
+    whole = least_misfit(0 * slices, planted.shift[:, None], planted.evidence).total
+    thinned = []
+    for _ in range(600):
+        drawn = DrawnCoefficients.of(planted.lattice.radius, 0.4, generator)
+        few = batch.thinned(*drawn)
+        assert few.spectrum.shape == few.evidence.power.shape == (6, len(few.lattice)) == (6, len(drawn.kept))
+        thinned.append(least_misfit(0 * slices[..., drawn.kept], planted.shift[:, None], few.evidence).total)
+    assert torch.allclose(torch.stack(thinned).mean(0), whole, rtol=0.05)
+    assert torch.stack(thinned).std(0).min() > 0

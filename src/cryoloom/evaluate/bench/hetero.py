@@ -25,6 +25,7 @@ from cryoloom.solve.decode import Decoder
 
 _OF_ORACLE = "|Spearman| of z with the coordinate, over the oracle's"
 _AREA = "per-particle FSC area, mean"
+_ALL = "--train.coefficients 1"
 _STATES = ("polnet_4v4r_10A", "polnet_4v4r_50S_10A", "polnet_4v4r_30S_10A")
 
 
@@ -72,6 +73,17 @@ def adk(book: Notebook) -> None:
     _report(book, f"AdK path, {n:,} images", _known(book, "adk"), goal(0.93, 0.99))
     _draw(book, "adk", "hetero_adk.png")
     book.notes.append(_about(book))
+
+
+def coefficients(book: Notebook) -> None:
+    """What steps lose that compare some of the Fourier coefficients, and how much faster they are."""
+    s = book.sizes
+    _simulate(book, "adk", s.particles)
+    known = {"two fifths": _known(book, "adk"), "all": _known(book, "adk-all", f"{s.fast} {_ALL}", "adk")}
+    for share, run in known.items():
+        book.row(f"AdK path, {share}: {_AREA}", run.number("per_particle_fsc_auc_mean"), better="higher")
+        book.row(f"AdK path, {share}: images a second, training", _rate(run), "1/s", better="higher")
+    book.notes.append(f"{_about(book)} Steps that compare two fifths of the coefficients, the default, or all of them.")
 
 
 def against(book: Notebook, name: str, what: str) -> None:
@@ -161,7 +173,7 @@ def from_nothing(book: Notebook) -> None:
     book.row(f"{what}: median ‖R−R̂‖²_F", run.number("rotation_error_median"))
     book.row(f"{what}: {_AREA}", run.number("per_particle_fsc_auc_mean"), better="higher")
     book.row(f"{what}: whole run, wall", run.measured.seconds, "s")
-    _draw(book, "motion", "cryodrgn2_fig5.png")
+    _draw(book, "motion", "cryodrgn2_fig5.png", found=True)
     book.notes.append(
         f"SNR 0.1 in {s.box} pixels of {s.pixel_size:g} Å, CTF, shifts within ±3 px; nothing is given. A positional "
         f"MLP, images cropped to {s.motion_box} pixels; poses are searched with one volume for all, then among "
@@ -205,8 +217,11 @@ def _rate(run: Evaluated) -> float:
     return mean(line["images_per_s"] for line in run.metrics if line["stage"] == "train")
 
 
-def _draw(book: Notebook, name: str, picture: str) -> None:
-    """Latents against the truth, and five maps along z beside the true ones of the same places."""
+def _draw(book: Notebook, name: str, picture: str, found: bool = False) -> None:
+    """Latents against the truth, and five maps along z beside the true ones of the same places.
+
+    found: the run's poses are its own, so that its maps are first laid on the truth.
+    """
     folder = book.bench.folder
     decoder = Decoder.of_run(folder / name)
     truth = read_particles(folder / f"data/{name}/truth/particles.star")
@@ -218,8 +233,11 @@ def _draw(book: Notebook, name: str, picture: str) -> None:
     order = along.argsort()
     chosen = order[(np.array([0.05, 0.275, 0.5, 0.725, 0.95]) * (len(order) - 1)).astype(int)]
     middle = [int(np.median(which[order[max(0, i - 100) : i + 100]])) for i in np.argsort(order)[chosen]]
-    maps = {"along z": [decoder.volume(decoder.z[i]) for i in chosen], "truth": [true(k) for k in middle]}
-    motion_picture(book.images / picture, along, coordinate, along[chosen], maps)
+    maps, truths = [decoder.volume(decoder.z[i]) for i in chosen], [true(k) for k in middle]
+    if found:
+        placed = align_volume(torch.stack(maps).mean(0), torch.stack(truths).mean(0))
+        maps = [placed.apply(volume) for volume in maps]
+    motion_picture(book.images / picture, along, coordinate, along[chosen], {"along z": maps, "truth": truths})
     caption = "Left: z against the true coordinate. Right: maps at five places along z, below them the true ones there."
     book.pictures.append(Picture(picture, caption))
 
@@ -274,6 +292,7 @@ KNOWN = Table(
         "hinge": hinge,
         "adk": adk,
         "mixture": mixture,
+        "coefficients": coefficients,
         **{f"against-{name}": part for name, part in _pair(against).items()},
     },
     scales=_SCALES,

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 
-POINTS_PER_CHUNK = 65_536
+# Points at which a network is asked at once: on a CPU as many as its caches hold, elsewhere as keep it busy.
+_CPU_CHUNK, _CHUNK = 4096, 65_536
 
 
 class Field(nn.Module, ABC):
@@ -83,7 +84,7 @@ class FourierField(Field):
         n = self.fineness
         wide = n * self.box
         k = half_space(wide, wide / 2 if band is None else n * band).to(next(self.parameters()).device)
-        chunks = (k / wide).split(POINTS_PER_CHUNK)
+        chunks = (k / wide).split(_CPU_CHUNK if k.device.type == "cpu" else _CHUNK)
         latent = None if z is None else z[None]
         values = torch.cat([self(chunk[None], latent)[0] for chunk in chunks])
         spectrum = values.new_zeros((wide,) * 3)

@@ -40,6 +40,11 @@ class Evidence(NamedTuple):
         parts = (self.weighted[:, :n], self.power[:, :n], self.image_power[:, :n])
         return Evidence(*parts, self.lattice.prefix(band))
 
+    def thinned(self, kept: Tensor, weight: Tensor) -> "Evidence":
+        """The coefficients `kept` (Q,), each counting `weight` (Q,) times."""
+        weighted, power, image_power = (part[:, kept] * weight for part in self[:3])
+        return Evidence(weighted, power, image_power, self.lattice.select(kept))
+
     def centred(self, shift_px: Tensor) -> Tensor:
         """`weighted` moved back by shifts (B, …, 2) in pixels: (B, …, P)."""
         phases = shift_phases(self.lattice.k, -shift_px, self.lattice.box)
