@@ -17,9 +17,7 @@ PAPER = "Zhong et al., Nature Methods 2021"
 class CryodrgnSettings(ConformationSettings):
     """Settings of cryodrgn."""
 
-    train: GradualSettings = GradualSettings(
-        passes=20, first_band=64, last_band=64, prepare_passes=2, coefficients=0.4
-    )
+    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=2, coefficients=0.4)
 
 
 def reconstruct(
