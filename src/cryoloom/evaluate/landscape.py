@@ -25,7 +25,7 @@ from cryoloom.solve.trained import TrainedField, read_latents, trained_field
 
 FOLDER = "analysis"
 # Quick maps for looking at; `volumes` writes them in full.
-BOX = 64
+BOX = 48
 STEPS = 7
 SAMPLES = 24
 COMPONENTS_SHOWN = 8
