@@ -27,19 +27,26 @@ class Speed(NamedTuple):
     points_per_s: float
 
 
-def density_speeds(settings: TransformerSettings, box: int, device: str, bf16: bool = False) -> dict[str, Speed]:
-    """Speed of `DensityField.slices`, and of a network that is asked at the points of every image's rays."""
+def density_speed(
+    settings: TransformerSettings,
+    box: int,
+    device: str,
+    rays: bool = False,
+    bf16: bool = False,
+    compiled: bool = False,
+) -> Speed:
+    """Speed of `DensityField.slices`, or of a network that is asked at the points of every image's rays."""
     generator = torch.Generator().manual_seed(0)
     field = build_field(FieldSettings(field="cryoformer", transformer=settings), box, generator, Z_DIM).to(device)
     assert isinstance(field, DensityField)
+    if compiled:
+        field.compile_network()
     k = FrequencyLattice.of_box(box, device).prefix(box / 2 - 1).k
-    found = {}
-    for name, count, slices in (("voxels", IMAGES, field.slices), ("rays", RAY_IMAGES, _along_rays(field))):
-        rotations = random_rotations(count, generator)[:, None].to(device).requires_grad_()
-        z = torch.randn(count, Z_DIM, generator=generator).to(device)
-        seconds = _fastest(lambda s=slices, r=rotations, z=z: _there_and_back(s, r, k, z, bf16), device) / count
-        found[name] = Speed(seconds, len(field.voxels) / seconds)
-    return found
+    count, slices = (RAY_IMAGES, _along_rays(field)) if rays else (IMAGES, field.slices)
+    rotations = random_rotations(count, generator)[:, None].to(device).requires_grad_()
+    z = torch.randn(count, Z_DIM, generator=generator).to(device)
+    seconds = _fastest(lambda: _there_and_back(slices, rotations, k, z, bf16), device) / count
+    return Speed(seconds, len(field.voxels) / seconds)
 
 
 def _along_rays(field: DensityField) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
