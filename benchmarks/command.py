@@ -7,8 +7,8 @@ from rich.console import Console
 
 from cryoloom.cli.bench import run_bench
 from cryoloom.errors import InputError
+from cryoloom.evaluate.bench.catalogue import find_table
 from cryoloom.evaluate.bench.page import make_page
-from cryoloom.evaluate.bench.tables import find_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

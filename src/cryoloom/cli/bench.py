@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cryoloom.errors import InputError
+from cryoloom.evaluate.bench.catalogue import find_table
 from cryoloom.evaluate.bench.machine import code_commit, program_commit
-from cryoloom.evaluate.bench.tables import Order, find_table, measure_table
+from cryoloom.evaluate.bench.tables import Order, measure_table
 
 _DATA = Path("../shared/data")
 

@@ -10,10 +10,11 @@ import pytest
 
 from cryoloom.cli.bench import bench, images_folder
 from cryoloom.errors import InputError
+from cryoloom.evaluate.bench.catalogue import find_table
 from cryoloom.evaluate.bench.measure import CommandError, Workbench, measure
 from cryoloom.evaluate.bench.pictures import level_of_volume, moving_picture, surface_picture
 from cryoloom.evaluate.bench.result import BenchResult, PartResult, Picture, Row, read_result
-from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, Table, find_table, in_words, measure_table, number
+from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, Table, in_words, measure_table, number
 from cryoloom.evaluate.maps import surface_level
 
 ROW_FIELDS = {"name", "value", "unit", "must", "aim", "better", "ok"}

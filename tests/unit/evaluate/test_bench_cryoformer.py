@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cryoloom.data import read_particles
+from cryoloom.evaluate.bench.catalogue import find_table
 from cryoloom.evaluate.bench.cryoformer import perturb
 from cryoloom.evaluate.bench.density_speed import _along_rays, density_speed
-from cryoloom.evaluate.bench.tables import find_table
 from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.density import DensityField
 from cryoloom.model.fields.settings import FieldSettings, TransformerSettings

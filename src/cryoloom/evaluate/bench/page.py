@@ -3,8 +3,9 @@
 from datetime import datetime
 from pathlib import Path
 
+from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.result import BenchResult, PartResult, Row, read_result
-from cryoloom.evaluate.bench.tables import number, tables
+from cryoloom.evaluate.bench.tables import number
 
 _HEAD = """# Benchmarks
 

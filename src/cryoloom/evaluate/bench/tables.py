@@ -1,4 +1,4 @@
-"""The tables that can be measured, and the loop over the parts of one."""
+"""What a table of numbers is, and the loop over the parts of one."""
 
 import time
 from collections.abc import Callable
@@ -59,47 +59,6 @@ class Table:
     parts: dict[str, Part]
     scales: dict[str, Any]
     device: str = "cpu"
-
-
-def tables() -> dict[str, Table]:
-    """All tables by name; a table joins by being added here."""
-    from cryoloom.evaluate.bench import analysis, cryoai, cryoformer, hetero, tempor
-    from cryoloom.evaluate.bench.amortised import FIG2, FIG3
-    from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
-    from cryoloom.evaluate.bench.main_job import MAIN_JOB
-    from cryoloom.evaluate.bench.peers import VS_CRYODRGN
-    from cryoloom.evaluate.bench.pose_search import TABLE1
-    from cryoloom.evaluate.bench.tempor_poses import FIG8
-    from cryoloom.evaluate.bench.tempor_where import LIQUID, MAP
-    from cryoloom.evaluate.bench.throughput import THROUGHPUT
-
-    read = (FIG2, FIG3, cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5)
-    real = (cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5)
-    movies = (tempor.FIG4, tempor.FIG7, FIG8, tempor.FIG9, MAP, LIQUID)
-    found = (
-        MAIN_JOB,
-        TABLE1,
-        TABLE2,
-        FIG4,
-        *read,
-        *real,
-        *movies,
-        hetero.FIG5,
-        hetero.KNOWN,
-        hetero.ABINITIO,
-        analysis.TABLE,
-        THROUGHPUT,
-        VS_CRYODRGN,
-    )
-    return {table.name: table for table in found}
-
-
-def find_table(name: str) -> Table:
-    """The table called `name`. Raises InputError with the names there are."""
-    known = tables()
-    if name not in known:
-        raise InputError(f"there is no benchmark {name!r}: choose one of {', '.join(known)}.")
-    return known[name]
 
 
 @dataclass(frozen=True)
