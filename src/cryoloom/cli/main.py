@@ -1,6 +1,8 @@
 """The `cryoloom` command: subcommands, and errors as sentences."""
 
+import atexit
 import errno
+import gc
 import os
 import sys
 
@@ -9,6 +11,9 @@ from rich.console import Console
 
 import cryoloom
 from cryoloom.errors import EchoedError, InputError, TeammateLostError
+
+# At its end Python looks for garbage in all that the libraries hold, which takes longer than many a command.
+atexit.register(gc.freeze)
 
 # Module and one line of each command: nothing is imported before it is called.
 COMMANDS = {
