@@ -1,8 +1,9 @@
 """The made-up run on which `analyze` is timed."""
 
 from cryoloom.evaluate.bench import analysis
+from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.measure import Measured, Workbench
-from cryoloom.evaluate.bench.tables import Notebook, tables
+from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.solve.decode import Decoder
 from cryoloom.solve.run import Run
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.cryodrgn2 import high_over_low, particle_errors, shell_power
 from cryoloom.evaluate.bench.curves import power_picture, share_below
 from cryoloom.evaluate.bench.measure import Workbench
@@ -22,7 +23,7 @@ from cryoloom.evaluate.bench.pose_search import (
     squared_error,
     whole_search,
 )
-from cryoloom.evaluate.bench.tables import Notebook, Order, measure_table, tables
+from cryoloom.evaluate.bench.tables import Notebook, Order, measure_table
 from cryoloom.model.poses.search import SearchSettings
 from cryoloom.physics.project import FourierSlice
 from cryoloom.simulate.particles import simulate_particles

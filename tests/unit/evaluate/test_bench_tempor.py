@@ -9,9 +9,10 @@ from PIL import Image
 
 from cryoloom.data import read_volume
 from cryoloom.evaluate.bench import tempor, tempor_where
+from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
-from cryoloom.evaluate.bench.tables import Notebook, tables
+from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.evaluate.bench.tempor import Film, Scored, Sizes, gain
 from cryoloom.evaluate.movies import FrameScores
 
