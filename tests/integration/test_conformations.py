@@ -118,20 +118,8 @@ def test_a_table_of_conformations(hinge: Path, tmp_path: Path):
 def test_poses_and_conformations_together(hinge: Path, tmp_path: Path):
     star, truth = hinge / "particles.star", particles_of(hinge / "truth").poses()
     quick = ("--conform.passes", 3, "--conform.first-band", 8, "--conform.last-band", 8, "--settle-passes", 1)
-    common = (
-        "reconstruct",
-        star,
-        "--system",
-        "cryodrgn2",
-        "--z-dim",
-        1,
-        *FAST,
-        *quick,
-        "--representatives",
-        3,
-        "--search-rounds",
-        1,
-    )
+    search = ("--representatives", 3, "--search-rounds", 1)
+    common = ("reconstruct", star, "--system", "cryodrgn2", "--z-dim", 1, *FAST, *quick, *search)
     known = ("--poses", hinge / "truth" / "particles.star")
     cryoloom(*common, *known, "-o", tmp_path / "kept")
     assert torch.allclose(poses_of(tmp_path / "kept").rotation, truth.rotation, atol=1e-5)

@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cryoloom.errors import InputError
-from cryoloom.evaluate.bench.catalogue import find_table
 from cryoloom.evaluate.bench.machine import code_commit, program_commit
 from cryoloom.evaluate.bench.tables import Order, measure_table
 
@@ -66,6 +65,9 @@ def run_bench(
     changes: dict[str, Any] | None = None,
 ) -> None:
     """As `bench`; changes: settings of the scale by name. Raises InputError for an unknown table, scale or part."""
+    # All benchmarks at once take seconds to import, which --help need not wait for.
+    from cryoloom.evaluate.bench.catalogue import find_table
+
     found = find_table(table)
     if not data.is_dir() and data != _DATA:
         raise InputError(f"{data} is no folder: give the folder of the public data sets with --data.")

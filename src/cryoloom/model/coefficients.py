@@ -23,10 +23,9 @@ class DrawnCoefficients(NamedTuple):
         their number at most (systematic sampling). The origin, which counts nothing, is always first.
         """
         chance = _chances(radius, part)
-        place = chance[1:].cumsum(0) + torch.rand(1, generator=generator)
-        kept = torch.cat([torch.tensor([True]), place.floor().diff(prepend=place.new_zeros(1)) > 0])
+        place = chance.cumsum(0) + torch.rand(1, generator=generator)
         # A chance of 1 always moves the floor, and rounding must not lose it.
-        kept = kept | (chance >= 1)
+        kept = (place.floor().diff(prepend=place.new_zeros(1)) > 0) | (chance >= 1)
         index = torch.nonzero(kept)[:, 0]
         return cls(index, 1 / chance[index])
 

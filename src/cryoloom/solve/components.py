@@ -11,10 +11,11 @@ from cryoloom.model.poses.search import PoseSearch, SearchSettings
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
+from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.em.variability import Variability, Volumes
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.latents import Latents, representatives
-from cryoloom.solve.placing import PAD, POLISHED
+from cryoloom.solve.placing import POLISHED
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 

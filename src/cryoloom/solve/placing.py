@@ -10,11 +10,11 @@ from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
 from cryoloom.solve.em.masks import molecule_mask
+from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.latents import Latents, nearest, representatives
 from cryoloom.solve.model import Model, best_of
 from cryoloom.solve.stages import Stage
 
-PAD = 2
 POLISHED = 3
 _ENVELOPE_BAND = 8.0
 

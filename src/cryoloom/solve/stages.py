@@ -25,13 +25,13 @@ class Stage:
 
     name: shown in progress and records; stages in a row may share one. epochs: passes over the stage's images. train:
     names of the model's parts that learn, at `lr`, or at what `rates` says for a part. band: Fourier pixels.
-    coefficients: part of those in the band that a gradient step compares. images:
-    how many are drawn for the stage, None for all. noise: how the squares are weighted. beta: weight of the
-    conformations' KL; penalty: of what the part for poses holds against its own; rehearsal: of what it says of the
-    field's own projections. z: which conformations the field sees, where there are any; representatives: at how many of
-    them poses are found anew, polished at the nearest one of the field or searched at every one. reset: field and
-    optimisers begin anew, poses are kept. map_name: of the map written at the end, if any. search: of the search, where
-    poses are searched. polish_steps: Newton steps on what was found or stored, where poses are searched or polished.
+    coefficients: part of those in the band that a gradient step compares. images: how many are drawn for the stage,
+    None for all. noise: how the squares are weighted. beta: weight of the conformations' KL; penalty: of what the part
+    for poses holds against its own; rehearsal: of what it says of the field's own projections. z: which conformations
+    the field sees, where there are any; representatives: at how many of them poses are found anew, polished at the
+    nearest one of the field or searched at every one. reset: field and optimisers begin anew, poses are kept. map_name:
+    of the map written at the end, if any. search: of the search, where poses are searched. polish_steps: Newton steps
+    on what was found or stored, where poses are searched or polished.
     """
 
     name: str

@@ -315,17 +315,16 @@ def speed(book: Notebook) -> None:
     settings = TransformerSettings(queries=s.queries[-1])
     what = f"box {s.box}, n = {settings.queries}"
     ways: dict[str, dict[str, bool]] = {"voxels": {}, "rays": {"rays": True}, "voxels in bf16": {"bf16": True}}
-    ways |= {"voxels, compiled": {"compiled": True}} if s.compiled else {}
-    found = {}
-    for name, way in ways.items():
+    found = {name: density_speed(settings, s.box, s.device, **way) for name, way in ways.items()}
+    if s.compiled:
         try:
-            found[name] = density_speed(settings, s.box, s.device, **way)
+            found["voxels, compiled"] = density_speed(settings, s.box, s.device, compiled=True)
         except RuntimeError as why:
             # A compiler for C++ is not on every machine.
-            book.notes.append(f"{name}: failed, {str(why).strip().splitlines()[0]}.")
-            continue
-        book.row(f"{what}, {name}: one image, forward and backward", 1000 * found[name].seconds, "ms")
-        book.row(f"{what}, {name}: points of the density", found[name].points_per_s / 1e6, "M/s", better="higher")
+            book.notes.append(f"torch.compile failed: {str(why).strip().splitlines()[0]}.")
+    for name, row in found.items():
+        book.row(f"{what}, {name}: one image, forward and backward", 1000 * row.seconds, "ms")
+        book.row(f"{what}, {name}: points of the density", row.points_per_s / 1e6, "M/s", better="higher")
     ratio = found["rays"].seconds / found["voxels"].seconds
     book.row(f"{what}: rays / voxels, time", ratio, "×", must=3, better="higher")
 

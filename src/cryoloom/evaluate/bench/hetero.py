@@ -25,7 +25,6 @@ from cryoloom.solve.decode import Decoder
 
 _OF_ORACLE = "|Spearman| of z with the coordinate, over the oracle's"
 _AREA = "per-particle FSC area, mean"
-_ALL = "--train.coefficients 1"
 _STATES = ("polnet_4v4r_10A", "polnet_4v4r_50S_10A", "polnet_4v4r_30S_10A")
 
 
@@ -79,7 +78,8 @@ def coefficients(book: Notebook) -> None:
     """What steps lose that compare some of the Fourier coefficients, and how much faster they are."""
     s = book.sizes
     _simulate(book, "adk", s.particles)
-    known = {"two fifths": _known(book, "adk"), "all": _known(book, "adk-all", f"{s.fast} {_ALL}", "adk")}
+    every = _known(book, "adk-all", f"{s.fast} --train.coefficients 1", "adk")
+    known = {"two fifths": _known(book, "adk"), "all": every}
     for share, run in known.items():
         book.row(f"AdK path, {share}: {_AREA}", run.number("per_particle_fsc_auc_mean"), better="higher")
         book.row(f"AdK path, {share}: images a second, training", _rate(run), "1/s", better="higher")

@@ -104,10 +104,11 @@ class Film:
         run = f"{self.name}/{system}-{passes}" + (f"-after-{Path(init).name}" if init else "")
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
-        band = f"--train.first-band {s.band:g} --train.last-band {s.band:g} --train.coefficients 1"
+        band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"
+        steps = f"--train.batch-size {s.batch} --train.coefficients 1"
         published = ("--z-start", "none", "--settle-rounds", 0, "--beta", beta or s.beta)
         more = s.tempor if system == "tempor" else published
-        given = ("--seed", 0, *poses, *size.split(), "--train.batch-size", s.batch, *band.split(), *more)
+        given = ("--seed", 0, *poses, *size.split(), *steps.split(), *band.split(), *more)
         reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
         return self.score(run)
 
