@@ -89,8 +89,7 @@ def test_from_nothing_with_a_transition_prior(filmed: Path, tmp_path: Path):
 
 
 def test_poses_are_read_off_the_frames_where_a_run_that_reads_them_is_taken_over(filmed, alone, tmp_path):
-    network = ("--encoder.network", "mlp", "--encoder.low-pass", 0)
-    learnt = (*network, "--pose-passes", 2, "--train.passes", 3)
+    learnt = ("--pose-passes", 2, "--train.passes", 3)
     trained("hetem", filmed, tmp_path / "hetem", *learnt)
     on = ("--init", tmp_path / "hetem", "--read-poses", "--train.passes", 2)
     trained("tempor", filmed, tmp_path / "run", *on, "--encoder-rate", 1e-5)

@@ -1,6 +1,7 @@
 """Fits in which a network reads the pose off each image: CryoPoseNet, cryoAI and pose-VAE differ in settings only."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -29,22 +30,22 @@ class ReadingSettings(NeuralSettings):
     """What reads poses off the images, and how it is kept from reading all the same."""
 
     encoder: EncoderSettings = EncoderSettings()
-    encoder_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
     pose_head: HeadName = Field(
         default="s2s2", description="How numbers become a rotation: s2s2 (two vectors), quaternion or euler (ZYZ)."
     )
     hypotheses: int = Field(default=1, gt=0, description="Poses read off each view of an image; the best one counts.")
     symmetric_loss: bool = Field(
-        default=False, description="Read each image turned by half a turn, too, and let the better of both count."
+        default=True, description="Read each image turned by half a turn, too, and let the better of both count."
     )
     spread: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         description="Weight of what the views of a batch lack to be spread evenly, fading over most of the passes; "
         "0 in the papers.",
     )
     rehearsal: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the papers.",
     )
@@ -71,7 +72,8 @@ class AmortisedSettings(ReadingSettings):
     polish: bool = Field(
         default=False, description="Refine the network's poses as loom does, with half-maps and uncertainties."
     )
-    refinement: RefineSettings = RefineSettings()
+    # Poses of a network are so coarse that the map is long still sharpening while they move by little.
+    refinement: RefineSettings = RefineSettings(iterations=15, still_degrees=0.03)
 
 
 def amortised_parts(
@@ -88,9 +90,14 @@ def amortised_parts(
     return {"field": field, "encoder": encoder, "poses": heads}
 
 
-def rehearsed(settings: ReadingSettings, stages: list[Stage]) -> list[Stage]:
-    """The stages, with the field's own projections read beside the images."""
-    return [replace(stage, rehearsal=settings.rehearsal) for stage in stages]
+def read_together(
+    settings: ReadingSettings, train: GradualSettings, rates: Mapping[str, float], box: int
+) -> list[Stage]:
+    """The passes in which the field and the parts in `rates` learn at poses that are read, and the last reading.
+
+    The field's own projections are read beside the images, and the price on uneven views fades.
+    """
+    return [replace(stage, rehearsal=settings.rehearsal) for stage in together(train, rates, box, FADE)]
 
 
 def searched_first(settings: AmortisedSettings, first: Stage, images: int, box: int) -> list[Stage]:
@@ -110,7 +117,7 @@ def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None)
         setup.fit({"field": setup.field()}, at_known(settings.train, setup.images.box), poses)
         return
     rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
-    stages = rehearsed(settings, together(settings.train, rates, setup.images.box, FADE))
+    stages = read_together(settings, settings.train, rates, setup.images.box)
     if settings.searches:
         stages = [*searched_first(settings, stages[0], len(setup.images), setup.images.box), *stages]
     fitted = setup.fit(amortised_parts(setup, settings, poses), stages, poses)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps, of_components
 from cryoloom.solve.em.masks import soft_sphere
+from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
 from cryoloom.solve.model import Model
@@ -172,9 +175,13 @@ class Fit:
             part.requires_grad_(name in stage.train)
             for group in self.optimisers[name].param_groups:
                 group["lr"] = stage.rates.get(name, stage.lr)
+        step = {"prior": self._prior_step}.get(stage.poses, self.step)
+        if stage.poses == "rehearsed":
+            # The field stays as it is, and slices of its map cost less than its network does.
+            still = FourierSlice.of_volume(self.model.map(stage.band), PAD)
+            step = partial(self._rehearsal_step, still)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, stage.batch_size)
-            step = {"prior": self._prior_step, "rehearsed": self._rehearsal_step}.get(stage.poses, self.step)
             state = self._keep(step(state, stage, index), stage)
         return state
 
@@ -205,8 +212,8 @@ class Fit:
             price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
         if stage.rehearsal:
             z = None if made.latent is None else made.latent.z.detach()
-            drawn = Rehearsed.drawn(len(index), len(batch.lattice), g).select(mine, self.images.device)
-            price = price + stage.rehearsal * rehearse(self.model, batch.index, batch.lattice, z, state.noise, drawn)
+            live = partial(self.model.single_slices, lattice=batch.lattice, z=z)
+            price = price + stage.rehearsal * self._rehearsed(index, batch.lattice, state.noise, live)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = batch.evidence.image_power.new_zeros(2, len(batch.lattice))
         squares[:, kept] = torch.stack([made.misfit.by_coefficient.sum(0), compared.evidence.image_power.sum(0)])
@@ -237,11 +244,20 @@ class Fit:
         (total,) = self.team.add([price.detach().sum()])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
 
-    def _rehearsal_step(self, state: FitState, stage: Stage, index: Tensor) -> FitState:
-        """One gradient step of what reads poses on the field's own projections; no image is looked at."""
-        mine, lattice = self.batches.mine(index, self.team), self.images.lattice.prefix(stage.band)
+    def _rehearsed(
+        self, index: Tensor, lattice: FrequencyLattice, noise: Tensor, slices: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """What the poses said of as many projections cost, which `slices` gives at rotations (b, 3, 3): (b,)."""
+        mine = self.batches.mine(index, self.team)
         drawn = Rehearsed.drawn(len(index), len(lattice), self.session.generator).select(mine, self.images.device)
-        price = rehearse(self.model, index[mine], lattice, None, state.noise, drawn)
+        with torch.no_grad():
+            made = slices(drawn.rotation)
+        return rehearse(self.model, index[mine], lattice, made, noise, drawn)
+
+    def _rehearsal_step(self, still: FourierSlice, state: FitState, stage: Stage, index: Tensor) -> FitState:
+        """One gradient step of what reads poses on projections of a volume; no image is looked at."""
+        lattice = self.images.lattice.prefix(stage.band)
+        price = self._rehearsed(index, lattice, state.noise, partial(still.project, lattice=lattice))
         self._descend(price.sum() / (len(index) * len(lattice)), stage)
         (total,) = self.team.add([price.detach().sum() / len(lattice)])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))

@@ -122,6 +122,10 @@ class Model:
         with self._autocast():
             return self.field.slices(rotation, lattice.k, z)
 
+    def single_slices(self, rotation: Tensor, lattice: FrequencyLattice, z: Tensor | None = None) -> Tensor:
+        """The same for one rotation each: (B, P) at (B, 3, 3)."""
+        return self.slices(rotation[:, None], lattice, z)[:, 0]
+
     def _misfit(self, rotation: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
         slices = self.slices(rotation, batch.lattice, z)
         return least_misfit(slices, shift / self.images.pixel_size, batch.evidence, scaled=z is not None)

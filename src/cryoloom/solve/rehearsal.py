@@ -35,17 +35,16 @@ class Rehearsed(NamedTuple):
 
 
 def rehearse(
-    model: Model, index: Tensor, lattice: FrequencyLattice, z: Tensor | None, noise: Tensor, drawn: Rehearsed
+    model: Model, index: Tensor, lattice: FrequencyLattice, slices: Tensor, noise: Tensor, drawn: Rehearsed
 ) -> Tensor:
-    """P · min_k(‖R − R̂_k‖²_F + |t − t̂_k|² in px²) of each projection (B,) of the field as it is.
+    """P · min_k(‖R − R̂_k‖²_F + |t − t̂_k|² in px²) of each projection (B,), slices (B, P) at the drawn rotations.
 
-    They have the CTFs of the particles `index` (B,), conformations z (B, Z) and the noise of a power (D/2,) by shell,
-    and take part in no other loss: the field gets no gradient from them.
+    They get the CTFs of the particles `index` (B,) and noise of a power (D/2,) by shell, and take part in no other
+    loss: what made them has no gradient.
     """
     pixel_size = model.images.pixel_size
     shift = drawn.shift * model.poses.shift_limit
     with torch.no_grad():
-        slices = model.slices(drawn.rotation[:, None], lattice, z)[:, 0]
         moved = slices * shift_phases(lattice.k, shift / pixel_size, lattice.box)
         power = lattice.from_shells(noise.to(lattice.k))
         ctf = model.images.ctf(index, lattice)

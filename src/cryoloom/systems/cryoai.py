@@ -22,20 +22,6 @@ class CryoAISettings(AmortisedSettings):
 
     field: FieldName = Field(default="fouriernet", description="The volume: fouriernet, siren, mlp or voxels.")
     encoder: EncoderSettings = EncoderSettings(network="mlp", width=64)
-    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
-    symmetric_loss: bool = Field(
-        default=True, description="Read each image turned by half a turn, too, and let the better of both count."
-    )
-    spread: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
-    )
-    rehearsal: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the paper.",
-    )
     train: GradualSettings = GradualSettings(
         passes=30,
         first_band=64,

@@ -21,19 +21,6 @@ class CryoPoseNetSettings(AmortisedSettings):
 
     field: FieldName = Field(default="voxels", description="The volume: voxels, mlp, siren or fouriernet.")
     encoder_rate: float = Field(default=5e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
-    symmetric_loss: bool = Field(
-        default=True, description="Read each image turned by half a turn, too; not so in the paper, and often stuck."
-    )
-    spread: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of what the views of a batch lack to be spread evenly, fading; 0 in the paper.",
-    )
-    rehearsal: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of poses said of the volume's own projections, whose poses are known; 0 in the paper.",
-    )
     train: GradualSettings = GradualSettings(
         passes=36,
         first_band=64,

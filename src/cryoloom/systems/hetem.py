@@ -9,8 +9,8 @@ from cryoloom.errors import InputError
 from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.encoders import EncoderSettings
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.amortised import AmortisedSettings, amortised_parts, rehearsed
-from cryoloom.solve.gradual import GradualSettings, together
+from cryoloom.solve.amortised import ReadingSettings, amortised_parts, read_together
+from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import Setup
@@ -21,17 +21,13 @@ SUMMARY = "poses and conformations read off the images by one encoder, symmetric
 PAPER = "Chen et al., arXiv 2308.04956"
 
 
-class HetemSettings(AmortisedSettings):
+class HetemSettings(ReadingSettings):
     """Settings of hetem."""
 
     z_dim: int = Field(default=8, gt=0, description="Dimensions of each particle's conformation z.")
     beta: float = Field(default=1.0, ge=0, description="Weight of the conformations' KL divergence, in nats an image.")
     pose_passes: int = Field(default=20, ge=0, description="Passes for poses and one volume, before conformations.")
-    encoder: EncoderSettings = EncoderSettings(network="vgg", low_pass=4, width=16)
-    encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
-    symmetric_loss: bool = Field(
-        default=True, description="Read each image turned by half a turn, too, and let the better of both count."
-    )
+    encoder: EncoderSettings = EncoderSettings(network="mlp")
     train: GradualSettings = GradualSettings(
         passes=36, first_band=64, last_band=64, learning_rate=1e-3, noise="white", prepare_passes=0
     )
@@ -46,7 +42,7 @@ def schedule(settings: HetemSettings, box: int) -> list[Stage]:
             "make it smaller."
         )
     rates = {"encoder": s.encoder_rate, "poses": s.encoder_rate}
-    stages = [replace(stage, beta=s.beta) for stage in rehearsed(s, together(s.train, rates, box))]
+    stages = [replace(stage, beta=s.beta) for stage in read_together(s, s.train, rates, box)]
     alone = [replace(stage, name="poses first", z="none") for stage in stages[: s.pose_passes]]
     joint = [_joint(stage) for stage in stages[s.pose_passes : -1]]
     return [*alone, *joint, stages[-1]]

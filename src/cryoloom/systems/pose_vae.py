@@ -1,10 +1,12 @@
 """pose-VAE, the baseline of cryoDRGN2: an encoder predicts each image's pose, trained with the field (the recipe)."""
 
+from pydantic import Field
+
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.model.encoders import EncoderSettings
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
+from cryoloom.solve.amortised import AmortisedSettings, ReadingSettings, fit_amortised
 from cryoloom.solve.gradual import GradualSettings
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
@@ -18,7 +20,14 @@ PAPER = "Zhong et al., ICCV 2021"
 class PoseVAESettings(AmortisedSettings):
     """Settings of pose-vae."""
 
+    # As published: what helps the others would be no baseline.
     encoder: EncoderSettings = EncoderSettings(width=16)
+    encoder_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
+    symmetric_loss: bool = Field(
+        default=False, description="Read each image turned by half a turn, too, and let the better of both count."
+    )
+    spread: float = Field(default=0.0, ge=0, description=ReadingSettings.model_fields["spread"].description)
+    rehearsal: float = Field(default=0.0, ge=0, description=ReadingSettings.model_fields["rehearsal"].description)
     train: GradualSettings = GradualSettings(first_band=16.0)
 
 

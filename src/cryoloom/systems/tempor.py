@@ -9,9 +9,9 @@ from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.model.conformation.dvae import DynamicsSettings
 from cryoloom.physics.pose import Pose
-from cryoloom.solve.amortised import ReadingSettings, amortised_parts, rehearsed
+from cryoloom.solve.amortised import ReadingSettings, amortised_parts, read_together
 from cryoloom.solve.conformed import LatentSettings, begin_as_vae, filmed_parts
-from cryoloom.solve.gradual import GradualSettings, at_known, together
+from cryoloom.solve.gradual import GradualSettings, at_known
 from cryoloom.solve.run import Run
 from cryoloom.solve.session import Progress
 from cryoloom.solve.setup import Setup
@@ -26,9 +26,6 @@ class TemporSettings(LatentSettings, ReadingSettings):
 
     read_poses: bool = Field(
         default=False, description="Read poses off each frame, too, as hetem does, whose run --init takes over."
-    )
-    symmetric_loss: bool = Field(
-        default=True, description="Where poses are read: off each image turned by half a turn, too; the better counts."
     )
     dynamics: DynamicsSettings = DynamicsSettings()
     # At a small weight a frame is best read from itself alone; here the frames around it have their say.
@@ -62,6 +59,6 @@ def reconstruct(
         begin_as_vae(parts, run.config.init)
     stages = at_known(s.train, box, s.rates, betas)
     if s.read_poses:
-        read = rehearsed(s, together(s.train, {**s.rates, "poses": s.encoder_rate}, box))
+        read = read_together(s, s.train, {**s.rates, "poses": s.encoder_rate}, box)
         stages = [*(replace(stage, beta=beta) for stage, beta in zip(read, betas, strict=False)), read[-1]]
     setup.fit(parts, stages, poses, movies[0])

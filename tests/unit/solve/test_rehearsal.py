@@ -56,16 +56,17 @@ def test_shifts_fill_a_square_inside_the_limit(generator):
 
 def test_right_answers_cost_nothing_and_wrong_ones_their_distance(model: Model, batch, generator):
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
+    slices = model.single_slices(drawn.rotation, batch.lattice)
     answers = Answers(256, "s2s2", LIMIT, generator)
     model.parts["poses"] = answers
     noise = first_noise(model.images)
     far = drawn.rotation @ torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
     shift = LIMIT * drawn.shift
     answers.told = Pose(torch.stack([far, drawn.rotation], 1), torch.stack([shift, shift], 1))
-    assert rehearse(model, batch.index, batch.lattice, None, noise, drawn).max() < 1e-3
+    assert rehearse(model, batch.index, batch.lattice, slices, noise, drawn).max() < 1e-3
     answers.told = Pose.single(far, shift + torch.tensor([PIXEL, 0.0]))
     # A half turn is 8 away, and a pixel 1.
-    found = rehearse(model, batch.index, batch.lattice, None, noise, drawn)
+    found = rehearse(model, batch.index, batch.lattice, slices, noise, drawn)
     torch.testing.assert_close(found, torch.full((12,), 9.0 * len(batch.lattice)), rtol=1e-4, atol=0)
 
 
@@ -75,9 +76,10 @@ def test_the_network_learns_from_it_and_the_field_does_not(model: Model, batch, 
     network = [*model.parts["encoder"].parameters(), *model.poses.parameters()]
     optimiser = torch.optim.Adam(network, 3e-3)
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
+    slices = model.single_slices(drawn.rotation, batch.lattice)
     costs = []
     for _ in range(60):
-        cost = rehearse(model, batch.index, batch.lattice, None, noise, drawn).mean() / len(batch.lattice)
+        cost = rehearse(model, batch.index, batch.lattice, slices, noise, drawn).mean() / len(batch.lattice)
         optimiser.zero_grad()
         cost.backward()
         optimiser.step()

@@ -69,7 +69,7 @@ class Sizes:
     passes: int = 30
     ideal_passes: int = 60
     begun: str = "--searches 40 --readings 600000 --encoder.flat 1 --train.noise shells"
-    begun_passes: int = 25
+    begun_passes: int = 32
     box: int = 24
     width: int = 64
     many: int = 100_000

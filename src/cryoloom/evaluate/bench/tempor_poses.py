@@ -10,9 +10,6 @@ from cryoloom.evaluate.bench.tempor import HIGHER, PATH, Film, Scored, Sizes, ca
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.truth import match_particles
 
-# What reads poses off these few images without being lost: as in cryoai.
-_READING = "--encoder.network mlp --encoder.low-pass 0 --encoder.width 32 --rehearsal 1 --spread 1"
-
 
 @dataclass(frozen=True)
 class FoundSizes(Sizes):
@@ -82,9 +79,8 @@ def read(book: Notebook) -> None:
     found, s = _simulated(book), book.sizes
     size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.batch-size {s.batch}"
     passes = f"--pose-passes {s.pose_passes} --train.passes {s.read_passes} --beta {s.beta}"
-    alone = found.run("hetem", "hetem", *size.split(), *passes.split(), *_READING.split())
-    same = _READING.replace("--encoder.low-pass 0", "")
-    ours = found.conformed("tempor", s.more_passes, alone, "--read-poses", *same.split())
+    alone = found.run("hetem", "hetem", *size.split(), *passes.split())
+    ours = found.conformed("tempor", s.more_passes, alone, "--read-poses")
     baseline, together = found.score(alone, "hetem"), found.score(ours, "tempor --read-poses from it")
     better = gain(baseline, together)
     book.row("tempor --read-poses: mean improvement on hetem", float(better.mean()), "%", **{"must": 3, **HIGHER})
