@@ -16,12 +16,10 @@ from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps, of_components
 from cryoloom.solve.em.masks import soft_sphere
-from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
 from cryoloom.solve.model import Model
@@ -177,8 +175,7 @@ class Fit:
                 group["lr"] = stage.rates.get(name, stage.lr)
         step = {"prior": self._prior_step}.get(stage.poses, self.step)
         if stage.poses == "rehearsed":
-            # The field stays as it is, and slices of its map cost less than its network does.
-            still = FourierSlice.of_volume(self.model.map(stage.band), PAD)
+            still = self.model.still(self.images.lattice.prefix(stage.band), len(state.order))
             step = partial(self._rehearsal_step, still)
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, stage.batch_size)
@@ -212,8 +209,8 @@ class Fit:
             price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
         if stage.rehearsal:
             z = None if made.latent is None else made.latent.z.detach()
-            live = partial(self.model.single_slices, lattice=batch.lattice, z=z)
-            price = price + stage.rehearsal * self._rehearsed(index, batch.lattice, state.noise, live)
+            still = self.model.still(batch.lattice, len(batch), z)
+            price = price + stage.rehearsal * self._rehearsed(index, batch.lattice, state.noise, still)
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = batch.evidence.image_power.new_zeros(2, len(batch.lattice))
         squares[:, kept] = torch.stack([made.misfit.by_coefficient.sum(0), compared.evidence.image_power.sum(0)])
@@ -245,19 +242,19 @@ class Fit:
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
 
     def _rehearsed(
-        self, index: Tensor, lattice: FrequencyLattice, noise: Tensor, slices: Callable[[Tensor], Tensor]
+        self, index: Tensor, lattice: FrequencyLattice, noise: Tensor, still: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """What the poses said of as many projections cost, which `slices` gives at rotations (b, 3, 3): (b,)."""
+        """What the poses said of as many projections cost, (b,), whose slices `still` gives."""
         mine = self.batches.mine(index, self.team)
         drawn = Rehearsed.drawn(len(index), len(lattice), self.session.generator).select(mine, self.images.device)
-        with torch.no_grad():
-            made = slices(drawn.rotation)
-        return rehearse(self.model, index[mine], lattice, made, noise, drawn)
+        return rehearse(self.model, index[mine], lattice, still(drawn.rotation[:, None])[:, 0], noise, drawn)
 
-    def _rehearsal_step(self, still: FourierSlice, state: FitState, stage: Stage, index: Tensor) -> FitState:
-        """One gradient step of what reads poses on projections of a volume; no image is looked at."""
+    def _rehearsal_step(
+        self, still: Callable[[Tensor], Tensor], state: FitState, stage: Stage, index: Tensor
+    ) -> FitState:
+        """One gradient step of what reads poses on the field's own projections; no image is looked at."""
         lattice = self.images.lattice.prefix(stage.band)
-        price = self._rehearsed(index, lattice, state.noise, partial(still.project, lattice=lattice))
+        price = self._rehearsed(index, lattice, state.noise, still)
         self._descend(price.sum() / (len(index) * len(lattice)), stage)
         (total,) = self.team.add([price.detach().sum() / len(lattice)])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ from cryoloom.model.poses.inference import PoseModel
 from cryoloom.model.poses.search import has_fast_bf16
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.project import FourierSlice
+from cryoloom.solve.em.sums import PAD
 from cryoloom.solve.images import WorkingImages
 
 
@@ -110,24 +113,38 @@ class Model:
             latent = self.conformation(batch, noise.to(device))
         rotation, shift = at.rotation.to(device), at.shift.to(device)
         z = None if latent is None else latent.z
-        if rotation.shape[1] > 1 and torch.is_grad_enabled():
+        if rotation.shape[1] > 1:
+            still = self.still(batch.lattice, rotation.shape[:2].numel(), z)
+            misfit = self._misfit(still(rotation), shift, z, batch)
+            if not torch.is_grad_enabled():
+                return Prediction(at, latent, misfit)
             # Only the best hypothesis has a gradient: the others need no way back.
-            with torch.no_grad():
-                best = self._misfit(rotation, shift, z, batch).best
+            best = misfit.best
             rotation, shift = (part[torch.arange(len(best)), best][:, None] for part in (rotation, shift))
-        return Prediction(at, latent, self._misfit(rotation, shift, z, batch))
+        slices = self.slices(rotation, batch.lattice, z)
+        return Prediction(at, latent, self._misfit(slices, shift, z, batch))
 
     def slices(self, rotation: Tensor, lattice: FrequencyLattice, z: Tensor | None) -> Tensor:
         """Slices (B, K, P) of the field at rotations (B, K, 3, 3), for conformations z (B, Z)."""
         with self._autocast():
             return self.field.slices(rotation, lattice.k, z)
 
-    def single_slices(self, rotation: Tensor, lattice: FrequencyLattice, z: Tensor | None = None) -> Tensor:
-        """The same for one rotation each: (B, P) at (B, 3, 3)."""
-        return self.slices(rotation[:, None], lattice, z)[:, 0]
+    def still(self, lattice: FrequencyLattice, many: int, z: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """What gives slices (B, K, P) at rotations (B, K, 3, 3) of the field as it is, without gradients.
 
-    def _misfit(self, rotation: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
-        slices = self.slices(rotation, batch.lattice, z)
+        Where `many` of them hold more points than a map of one volume, the field is asked for that, and they are its.
+        """
+        if self.conformation is not None or many * len(lattice) < self.images.box**3 / 4:
+            return torch.no_grad()(partial(self.slices, lattice=lattice, z=z))
+        # What lies just beyond the last shell takes part in its interpolation.
+        volume = FourierSlice.of_volume(self.map(float(lattice.radius.max()) + 1), PAD)
+
+        def slices(rotation: Tensor) -> Tensor:
+            return volume.project(rotation.flatten(0, 1), lattice).unflatten(0, rotation.shape[:2])
+
+        return slices
+
+    def _misfit(self, slices: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
         return least_misfit(slices, shift / self.images.pixel_size, batch.evidence, scaled=z is not None)
 
     def latent(self, batch: Batch) -> Latent:

@@ -11,6 +11,7 @@ from cryoloom.model.fields.build import build_field
 from cryoloom.model.fields.settings import FieldSettings
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.so3 import random_rotations
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
@@ -56,7 +57,7 @@ def test_shifts_fill_a_square_inside_the_limit(generator):
 
 def test_right_answers_cost_nothing_and_wrong_ones_their_distance(model: Model, batch, generator):
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
-    slices = model.single_slices(drawn.rotation, batch.lattice)
+    slices = model.still(batch.lattice, 1)(drawn.rotation[:, None])[:, 0]
     answers = Answers(256, "s2s2", LIMIT, generator)
     model.parts["poses"] = answers
     noise = first_noise(model.images)
@@ -76,7 +77,7 @@ def test_the_network_learns_from_it_and_the_field_does_not(model: Model, batch, 
     network = [*model.parts["encoder"].parameters(), *model.poses.parameters()]
     optimiser = torch.optim.Adam(network, 3e-3)
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
-    slices = model.single_slices(drawn.rotation, batch.lattice)
+    slices = model.still(batch.lattice, 1)(drawn.rotation[:, None])[:, 0]
     costs = []
     for _ in range(60):
         cost = rehearse(model, batch.index, batch.lattice, slices, noise, drawn).mean() / len(batch.lattice)
@@ -86,3 +87,14 @@ def test_the_network_learns_from_it_and_the_field_does_not(model: Model, batch, 
         costs.append(float(cost.detach()))
     assert costs[-1] < 0.3 * costs[0]
     assert all(parameter.grad is None for parameter in model.field.parameters())
+
+
+def test_many_slices_are_those_of_the_fields_map(model: Model, batch, generator, monkeypatch):
+    rotation = random_rotations(20, generator).view(10, 2, 3, 3)
+    few = model.still(batch.lattice, 1)(rotation)
+    monkeypatch.setattr(model.field, "slices", None)
+    many = model.still(batch.lattice, 1000)(rotation)
+    assert few.shape == many.shape == (10, 2, len(batch.lattice))
+    assert not few.requires_grad
+    assert not many.requires_grad
+    assert (few - many).abs().square().sum() < 0.05 * few.abs().square().sum()

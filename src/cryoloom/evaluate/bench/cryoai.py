@@ -68,8 +68,8 @@ class Sizes:
     particles: int = 5000
     passes: int = 30
     ideal_passes: int = 60
-    begun: str = "--searches 40 --readings 600000 --encoder.flat 1 --train.noise shells"
-    begun_passes: int = 32
+    begun: str = "--searches 40 --readings 1200000 --hypotheses 8 --encoder.flat 1 --train.noise shells"
+    begun_passes: int = 25
     box: int = 24
     width: int = 64
     many: int = 100_000
