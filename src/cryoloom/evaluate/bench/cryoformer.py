@@ -40,20 +40,23 @@ _PAPER_BOX, _PAPER_SHIFT, _PAPER_OFF = 128, 10.0, 5.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of it is measured: box and pixel in Å of the images, as published; working box; states of a motion.
+    """How much of it is measured: box and pixel in Å of the spike's images, as published; working box; states.
 
-    quick: settings of cryoformer that only try it. compiled: torch.compile is tried, too.
+    motion_box: of the images of the phantom, which shows all of its motion in a large one. box_ablated, passes_ablated:
+    of the runs with parts taken out. quick: settings of cryoformer that only try it. compiled: so is torch.compile.
     """
 
     particles: int = 2000
     image_box: int = 128
     pixel: float = 2.0
     box: int = 32
+    motion_box: int = 32
     states: int = 10
     snrs: tuple[float, ...] = (0.1, 0.01)
     passes: int = 15
     queries: tuple[int, ...] = (2, 4, 8)
     passes_moving: int = 10
+    box_ablated: int = 24
     passes_ablated: int = 6
     quick: tuple[object, ...] = ()
     compiled: bool = True
@@ -133,23 +136,28 @@ def _upright(volume: Tensor, true: Tensor) -> Tensor:
 
 def _simulate(book: Notebook, out: str, what: tuple[object, ...], snr: float, shift: float = 0.0) -> str:
     s = book.sizes
-    options = ("--box", s.image_box, "--particles", s.particles, "--snr", snr, "--shift", shift, "--seed", 0)
+    options = ("--particles", s.particles, "--snr", snr, "--shift", shift, "--seed", 0)
     book.bench.cryoloom(out, "simulate", *what, "--states", s.states, *options, "-o", out)
     return out
 
 
 def _spike(book: Notebook) -> tuple[object, ...]:
-    return (book.data("structures/6vyb.pdb"), *_HINGE, "--pixel-size", book.sizes.pixel)
+    s = book.sizes
+    return (book.data("structures/6vyb.pdb"), *_HINGE, "--pixel-size", s.pixel, "--box", s.image_box)
 
 
 def _phantom(book: Notebook) -> tuple[object, ...]:
-    return ("phantom", "--pixel-size", 120 / book.sizes.image_box)
+    box = book.sizes.motion_box
+    return ("phantom", "--pixel-size", 120 / box, "--box", box)
 
 
-def _reconstruct(book: Notebook, data: str, run: str, system: str, *options: object, passes: int = 0) -> Likeness:
-    """Reconstruct at known poses, in the table's passes or others, and compare conformations with the true ones."""
+def _reconstruct(
+    book: Notebook, data: str, run: str, system: str, *options: object, box: int = 0, passes: int = 0
+) -> Likeness:
+    """Reconstruct at known poses, in the table's box and passes or others, and compare conformations with the truth."""
     s = book.sizes
-    given = ("--box", s.box, "--poses", f"{data}/truth/particles.star", "--train.passes", passes or s.passes, *options)
+    size = ("--box", box or s.box, "--train.passes", passes or s.passes)
+    given = (*size, "--poses", f"{data}/truth/particles.star", *options)
     reconstructed(book, f"{data}/particles.star", run, system, *given)
     folder = book.bench.folder
     return conformation_likeness(folder / run, folder / data / "truth")
@@ -262,9 +270,9 @@ def ablations(book: Notebook) -> None:
     found = {}
     for i, (name, options) in enumerate((changes | others).items()):
         queries = () if "--transformer.queries" in options else ("--transformer.queries", most)
-        found[name] = _reconstruct(
-            book, data, f"table3/{i}", "cryoformer", *s.quick, *queries, *options, passes=s.passes_ablated
-        )
+        changed = (*s.quick, *queries, *options)
+        size = {"box": s.box_ablated, "passes": s.passes_ablated}
+        found[name] = _reconstruct(book, data, f"table3/{i}", "cryoformer", *changed, **size)
         _likeness_rows(book, name, found[name])
     full = found[f"n = {most}"]
     worse = sum(found[name].moving < full.moving for name in changes)
@@ -335,13 +343,15 @@ def speed(book: Notebook) -> None:
 
 
 _PAPER = Sizes(
-    50_000, box=128, states=20, snrs=(0.1, 0.01, 0.001), queries=(2, 4, 8, 16), passes_ablated=15, device="cuda"
+    *(50_000, 128, 2.0, 128, 128, 20, (0.1, 0.01, 0.001)),
+    queries=(2, 4, 8, 16),
+    box_ablated=128,
+    passes_ablated=15,
+    device="cuda",
 )
 _TRY = ("--transformer.queries", 2, "--encoder.layers", 1)
-_QUICK = Sizes(60, 24, 11.0, 24, 3, (0.1,), 1, (2,), 1, 1, (*_TRY, "--correction.rounds", 1), False)
+_QUICK = Sizes(60, 24, 11.0, 24, 24, 3, (0.1,), 1, (2,), 1, 24, 1, (*_TRY, "--correction.rounds", 1), False)
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
-# Cropped from the published box, images tell so much of a box of 32 that every map reaches its end.
-_COARSE = Sizes(image_box=32, pixel=8.0)
 
 TABLE1 = Table(
     name="cryoformer-table1",
@@ -351,7 +361,7 @@ TABLE1 = Table(
         "at known poses. The spike is 6VYB, the receptor-binding domain of chain B swung from down to up."
     ),
     parts={"spike": spike, "motion": motion},
-    scales=_SCALES | {"mini": _COARSE},
+    scales=_SCALES,
 )
 TABLE2 = Table(
     name="cryoformer-table2",
@@ -366,10 +376,7 @@ TABLE2 = Table(
 TABLE3 = Table(
     name="cryoformer-table3",
     title="CryoFormer, Table 3: what each part is good for",
-    about=(
-        "As Table 1, the spike at SNR 0.1 of the published box, where its motion shows, with one part of the network "
-        "taken out at a time."
-    ),
+    about="As Table 1, the spike at SNR 0.1, with one part of the network taken out at a time, in a smaller box.",
     parts={"speed": speed, "ablations": ablations},
     scales=_SCALES,
 )
