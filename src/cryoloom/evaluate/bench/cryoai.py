@@ -68,7 +68,7 @@ class Sizes:
     particles: int = 5000
     passes: int = 30
     ideal_passes: int = 60
-    begun: str = "--searches 40 --readings 1200000 --hypotheses 8 --encoder.flat 1 --train.noise shells"
+    begun: str = "--searches 40 --readings 1200000 --encoder.flat 1 --train.noise shells"
     begun_passes: int = 25
     box: int = 24
     width: int = 64
@@ -80,6 +80,7 @@ class Sizes:
     field_particles: int = 2000
     field_passes: int = 12
     fields: tuple[FieldSettings, ...] = (_field("fouriernet", 240, 3), _field("siren", 270, 4), _field("mlp", 300, 3))
+    begun_hypotheses: int = 8
     device: str = "cpu"
 
 
@@ -281,7 +282,9 @@ def _network_and_polished(book: Notebook, molecule: Molecule, kind: str) -> tupl
     data, run, folder = _data(book, molecule, kind), f"{molecule.name}-{kind}-cryoai", book.bench.folder
     passes = {"ideal": book.sizes.ideal_passes, "noisy": book.sizes.passes}[kind]
     passes = book.sizes.begun_passes if molecule.begun else passes
-    polished = _run(book, molecule, data, run, "--polish", train_passes=passes)
+    # In noise several poses are likely; without it the network says the one more exactly alone.
+    several = {"hypotheses": book.sizes.begun_hypotheses} if molecule.begun and kind == "noisy" else {}
+    polished = _run(book, molecule, data, run, "--polish", train_passes=passes, **several)
     found = f"{run}/network/evaluation.json"
     book.bench.cryoloom(found, "evaluate", f"{run}/network", "--truth", f"{data}/truth")
     seconds = next(line["seconds"] for line in polished.metrics if line["stage"] == "results")
@@ -340,7 +343,8 @@ def _about(book: Notebook) -> str:
         f"{100 * _SHIFT:.1f} % of the box, cropped in Fourier space to {s.box}; pixels are those of that box. "
         f"FourierNet of {s.width} units, dense encoder; {s.ideal_passes} passes without noise, else {s.passes}; "
         "seed 0. The polished run is the network's, refined. The 80S begins with the volume of some searches "
-        f"(`{s.begun}`), and learns for {s.begun_passes} passes from there."
+        f"(`{s.begun}`), and learns for {s.begun_passes} passes from there, at −10 dB with {s.begun_hypotheses} "
+        "hypotheses."
     )
 
 
