@@ -173,7 +173,7 @@ class Fit:
             part.requires_grad_(name in stage.train)
             for group in self.optimisers[name].param_groups:
                 group["lr"] = stage.rates.get(name, stage.lr)
-        step = {"prior": self._prior_step}.get(stage.poses, self.step)
+        step = self._prior_step if stage.poses == "prior" else self.step
         if stage.poses == "rehearsed":
             still = self.model.still(self.images.lattice.prefix(stage.band), len(state.order))
             step = partial(self._rehearsal_step, still)

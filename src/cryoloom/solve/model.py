@@ -114,8 +114,9 @@ class Model:
         rotation, shift = at.rotation.to(device), at.shift.to(device)
         z = None if latent is None else latent.z
         if rotation.shape[1] > 1:
-            still = self.still(batch.lattice, rotation.shape[:2].numel(), z)
-            misfit = self._misfit(still(rotation), shift, z, batch)
+            with torch.no_grad():
+                still = self.still(batch.lattice, rotation.shape[:2].numel(), z)
+                misfit = self._misfit(still(rotation), shift, z, batch)
             if not torch.is_grad_enabled():
                 return Prediction(at, latent, misfit)
             # Only the best hypothesis has a gradient: the others need no way back.

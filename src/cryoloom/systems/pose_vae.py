@@ -15,6 +15,7 @@ from cryoloom.solve.team import Team
 
 SUMMARY = "baseline: a convolutional encoder predicts the pose, trained together with the field"
 PAPER = "Zhong et al., ICCV 2021"
+_SAYS = ReadingSettings.model_fields
 
 
 class PoseVAESettings(AmortisedSettings):
@@ -22,12 +23,10 @@ class PoseVAESettings(AmortisedSettings):
 
     # As published: what helps the others would be no baseline.
     encoder: EncoderSettings = EncoderSettings(width=16)
-    encoder_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder and its heads, by Adam.")
-    symmetric_loss: bool = Field(
-        default=False, description="Read each image turned by half a turn, too, and let the better of both count."
-    )
-    spread: float = Field(default=0.0, ge=0, description=ReadingSettings.model_fields["spread"].description)
-    rehearsal: float = Field(default=0.0, ge=0, description=ReadingSettings.model_fields["rehearsal"].description)
+    encoder_rate: float = Field(default=1e-4, gt=0, description=_SAYS["encoder_rate"].description)
+    symmetric_loss: bool = Field(default=False, description=_SAYS["symmetric_loss"].description)
+    spread: float = Field(default=0.0, ge=0, description=_SAYS["spread"].description)
+    rehearsal: float = Field(default=0.0, ge=0, description=_SAYS["rehearsal"].description)
     train: GradualSettings = GradualSettings(first_band=16.0)
 
 

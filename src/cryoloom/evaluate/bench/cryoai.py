@@ -62,7 +62,8 @@ _RIBOSOME = Molecule("80S", "maps/80S_4ug0_potential_80_4A.mrc", "", 100, 4.0, "
 class Sizes:
     """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
-    Images are simulated at the molecule's own box, and cropped in Fourier space to the working one.
+    Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
+    begun_passes, begun_hypotheses: of a molecule that searches begin with, the last with noise.
     """
 
     particles: int = 5000

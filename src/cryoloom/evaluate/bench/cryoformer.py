@@ -343,7 +343,11 @@ def speed(book: Notebook) -> None:
 
 
 _PAPER = Sizes(
-    *(50_000, 128, 2.0, 128, 128, 20, (0.1, 0.01, 0.001)),
+    particles=50_000,
+    box=128,
+    motion_box=128,
+    states=20,
+    snrs=(0.1, 0.01, 0.001),
     queries=(2, 4, 8, 16),
     box_ablated=128,
     passes_ablated=15,
