@@ -45,6 +45,8 @@ def simulate(
     frames: int | None = None,
     motion: Motion = "constant",
     tumbling: float | None = None,
+    drift: float | None = None,
+    dose: float = 0.0,
     seed: int = 0,
 ) -> None:
     """Simulate noisy particle images of a molecule, with the truth beside them.
@@ -123,6 +125,11 @@ def simulate(
         Path of the conformation through a movie: constant speed, reversing, or fluctuating (Ornstein–Uhlenbeck).
     tumbling
         Degrees that a molecule turns from frame to frame; without it each frame has an orientation of its own.
+    drift
+        Pixels that a molecule moves from frame to frame, straight on; without it each frame is off centre on its own.
+    dose
+        Of a frame, e⁻/Å²: what the frames before have destroyed fades by 4 Å² of B-factor each, which the STAR file
+        states.
     seed
         Everything random follows from it.
     """
@@ -147,6 +154,8 @@ def simulate(
         frames=frames,
         motion=motion,
         tumbling=tumbling,
+        drift=drift,
+        dose=dose,
         seed=seed,
     )
     steps = states if states is not None else (frames or 1)

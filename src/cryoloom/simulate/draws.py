@@ -14,7 +14,7 @@ from cryoloom.physics.ctf import CTFParameters
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.simulate.conformations import Conformations
-from cryoloom.simulate.movies import coordinate_paths, tumbling
+from cryoloom.simulate.movies import coordinate_paths, dose_b_factors, drifting, tumbling
 from cryoloom.simulate.settings import Simulation
 
 # Each kind of draw has a stream of its own: another SNR or shift leaves the orientations as they were.
@@ -46,8 +46,7 @@ class Draws:
 
 def draw(settings: Simulation, conformations: Conformations, streams: dict[str, torch.Generator]) -> Draws:
     """Draw the truth of every particle; raises InputError for measured distributions that cannot be used."""
-    n = settings.n
-    shift = (2 * torch.rand(n, 2, generator=streams["shift"]) - 1) * settings.shift * settings.pixel_size
+    shift = settings.pixel_size * _shifts(settings, streams["shift"])
     pose = Pose.single(_orientations(settings, streams["orientation"]), shift)
     conformation = _conformation(settings, conformations, streams["conformation"])
     movie = frame = None
@@ -70,6 +69,15 @@ def _orientations(settings: Simulation, stream: torch.Generator) -> Tensor:
     if settings.tumbling is None or settings.frames is None:
         return first
     return tumbling(first, settings.frames, settings.tumbling, stream).flatten(0, 1)
+
+
+def _shifts(settings: Simulation, stream: torch.Generator) -> Tensor:
+    """Shifts (N, 2) in pixels."""
+    count = settings.n if settings.drift is None else (settings.movies or 0)
+    first = (2 * torch.rand(count, 2, generator=stream) - 1) * settings.shift
+    if settings.drift is None or settings.frames is None:
+        return first
+    return drifting(first, settings.frames, settings.drift, stream).flatten(0, 1)
 
 
 def _conformation(settings: Simulation, conformations: Conformations, stream: torch.Generator) -> Tensor:
@@ -96,8 +104,12 @@ def _ctf(settings: Simulation, stream: torch.Generator) -> CTFParameters:
         u, v, angle = _measured_defocus(settings.ctf_from)
         row = torch.randint(len(u), (n,), generator=stream)
         u, v, angle = u[row], v[row], angle[row]
-    constant = (settings.voltage, settings.cs, settings.amplitude_contrast, 0.0, 0.0)
-    return CTFParameters(u, v, angle, *(torch.full((n,), value) for value in constant))
+    constant = (settings.voltage, settings.cs, settings.amplitude_contrast, 0.0)
+    voltage, cs, contrast, phase = (torch.full((n,), value) for value in constant)
+    faded = torch.zeros(n)
+    if settings.movies is not None and settings.frames is not None:
+        faded = dose_b_factors(settings.movies, settings.frames, settings.dose)
+    return CTFParameters(u, v, angle, voltage, cs, contrast, phase, faded)
 
 
 def _measured_defocus(path: Path) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Movies of one molecule each: how its conformation and its orientation change from frame to frame."""
+"""Movies of one molecule each: how its conformation, orientation and place change from frame to frame, and fade."""
 
 import math
 
@@ -9,6 +9,7 @@ from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.simulate.settings import Motion
 
 _FLUCTUATION = 0.25
+_B_PER_DOSE = 4.0
 
 
 def coordinate_paths(motion: Motion, movies: int, frames: int, generator: torch.Generator) -> Tensor:
@@ -43,3 +44,18 @@ def tumbling(first: Tensor, frames: int, degrees: float, generator: torch.Genera
         step = torch.randn(len(first), 3, generator=generator) * (math.radians(degrees) / math.sqrt(3))
         rotations.append(matrix_from_rotvec(step) @ rotations[-1])
     return torch.stack(rotations, 1)
+
+
+def drifting(first: Tensor, frames: int, step: float, generator: torch.Generator) -> Tensor:
+    """Shifts (M, T, 2) moving straight on from `first` (M, 2) by `step` a frame, each movie its own way."""
+    angle = 2 * math.pi * torch.rand(len(first), generator=generator)
+    velocity = step * torch.stack([angle.cos(), angle.sin()], -1)
+    return first[:, None] + torch.arange(frames)[:, None] * velocity[:, None]
+
+
+def dose_b_factors(movies: int, frames: int, dose: float) -> Tensor:
+    """B-factors (M · T,) in Å² of what the dose before each frame, in e⁻/Å², left: B = 4 Å² per e⁻/Å².
+
+    The falloff that RELION takes for tilt series (Bharat et al. 2015).
+    """
+    return (_B_PER_DOSE * dose * torch.arange(frames, dtype=torch.float32)).repeat(movies)

@@ -23,8 +23,9 @@ class Simulation:
     snr: see SNR_DEFINITION; infinite for no noise. shift: uniform within ± this, x and y. noise_spectrum, orientations,
     ctf_from: files that measured values are drawn from. junk: part of the images that hold no particle. movies × frames
     replace `particles`. tumbling: degrees (root mean square) that a molecule turns between frames; None: every frame
-    has an orientation of its own. pad: sampling of the slices; None: see `sampling`. Raises InputError for impossible
-    values.
+    has an orientation of its own. drift: pixels that it moves between frames, straight on; None: every frame is off
+    centre on its own. dose: of a frame, e⁻/Å². pad: sampling of the slices; None: see `sampling`. Raises InputError for
+    impossible values.
     """
 
     box: int = 64
@@ -47,6 +48,8 @@ class Simulation:
     frames: int | None = None
     motion: Motion = "constant"
     tumbling: float | None = None
+    drift: float | None = None
+    dose: float = 0.0
     pad: int | None = None
     seed: int = 0
 
@@ -70,6 +73,16 @@ class Simulation:
             "motion of an orientation needs movies: give --movies and --frames with --tumbling.": (
                 self.tumbling is not None and self.movies is None
             ),
+            "drift needs movies: give --movies and --frames with --drift.": (
+                self.drift is not None and self.movies is None
+            ),
+            f"drift is {self.drift or 0:g} px a frame: with the shift it carries molecules out of the box.": (
+                not 0 <= self._strays <= self.box / 2
+            ),
+            f"dose is {self.dose:g}: expected e⁻/Å² of a frame, 0 or more.": not 0 <= self.dose < math.inf,
+            "dose fades images by the B-factor of the CTF, frame by frame: give --movies and leave out --no-ctf.": (
+                bool(self.dose) and (self.movies is None or not self.ctf)
+            ),
             "measured spectra are for coloured noise: add --noise coloured.": (
                 self.noise_spectrum is not None and self.noise != "coloured"
             ),
@@ -82,6 +95,12 @@ class Simulation:
         if self.movies is None or self.frames is None:
             return self.movies is not self.frames
         return min(self.movies, self.frames) < 1
+
+    @property
+    def _strays(self) -> float:
+        """How far the last frame of a movie may be off centre, in pixels; less than 0 for a drift that is."""
+        drift = self.drift or 0.0
+        return -1.0 if drift < 0 else self.shift + drift * ((self.frames or 1) - 1)
 
     @property
     def sampling(self) -> int:

@@ -3,7 +3,7 @@
 import torch
 
 from cryoloom.physics.so3 import angular_distance, random_rotations
-from cryoloom.simulate.movies import coordinate_paths, tumbling
+from cryoloom.simulate.movies import coordinate_paths, drifting, tumbling
 
 
 def test_constant_motion_goes_from_first_to_last():
@@ -34,3 +34,14 @@ def test_tumbling_turns_by_the_stated_angle():
     rotations = tumbling(random_rotations(500, generator), 4, 10.0, generator)
     steps = angular_distance(rotations[:, 1:], rotations[:, :-1])
     assert abs(float(steps.square().mean().sqrt()) - 10) < 0.5
+
+
+def test_drift_goes_straight_on_at_the_stated_speed():
+    generator = torch.Generator().manual_seed(2)
+    first = torch.rand(300, 2, generator=generator)
+    shifts = drifting(first, 5, 0.7, generator)
+    assert torch.equal(shifts[:, 0], first)
+    steps = shifts.diff(dim=1)
+    assert torch.allclose(steps.norm(dim=-1), torch.tensor(0.7), atol=1e-5)
+    assert torch.allclose(steps, steps[:, :1].expand_as(steps), atol=1e-5)
+    assert float(steps[:, 0].mean(0).norm()) < 0.1

@@ -162,6 +162,23 @@ def test_a_single_volume_is_called_volume(tmp_path):
     assert (tmp_path / "set" / "truth" / "volume.mrc").is_file()
 
 
+def test_dose_takes_detail_from_later_frames_and_is_stated(tmp_path):
+    volume = torch.zeros(32, 32, 32)
+    volume[16, 16, 16] = 1
+    movies: dict = {"box": 32, "movies": 4, "frames": 5, "snr": float("inf"), "shift": 0.0}
+    for dose in (0.0, 3.0):
+        simulate_particles([volume], Simulation(dose=dose, **movies), tmp_path / f"{dose:g}")
+    still, faded = (read_particles(tmp_path / name / "particles.star") for name in ("0", "3"))
+    b_factor = faded.ctf().b_factor.reshape(4, 5)
+    assert torch.equal(b_factor, 12.0 * torch.arange(5.0).expand(4, 5))
+    assert torch.equal(still.ctf().b_factor, torch.zeros(20))
+    # A point's spectrum is the CTF: what is left of it at a frequency g is exp(−B g²/4).
+    spectra = [torch.fft.fft2(p.images()).abs()[:, 0, 8] for p in (still, faded)]
+    left = (spectra[1] / spectra[0]).reshape(4, 5)
+    expected = torch.exp(-b_factor * (8 / (32 * 1.6)) ** 2 / 4)
+    assert torch.allclose(left, expected, rtol=0.02)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -174,6 +191,12 @@ def test_a_single_volume_is_called_volume(tmp_path):
         ({"junk": 1.0}, "junk is 1"),
         ({"junk": 0.1, "movies": 3, "frames": 2}, "leave out --movies"),
         ({"tumbling": 3.0}, "needs movies"),
+        ({"drift": 1.0}, "needs movies"),
+        ({"drift": -1.0, "movies": 3, "frames": 2}, "drift is -1"),
+        ({"drift": 9.0, "movies": 3, "frames": 6}, "out of the box"),
+        ({"dose": -1.0, "movies": 3, "frames": 2}, "dose is -1"),
+        ({"dose": 1.0}, "give --movies"),
+        ({"dose": 1.0, "movies": 3, "frames": 2, "ctf": False}, "leave out --no-ctf"),
     ],
 )
 def test_impossible_settings_are_refused_in_a_sentence(wrong, words):
