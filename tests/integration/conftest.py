@@ -18,6 +18,7 @@ from cryoloom.physics.pose import Pose
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.run import Run
 
 # One start and less than half the iterations: enough for a clear molecule in 24 pixels.
 QUICK = (
@@ -74,6 +75,12 @@ def finished(phantom_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def volume_of(run: Path, name: str = "volume") -> torch.Tensor:
     """A map (D, D, D) of a run."""
     return read_volume(run / "volumes" / f"{name}.mrc")[0]
+
+
+def unexplained(run: Path) -> tuple[float, float]:
+    """Share of the images' power that the volume leaves unexplained: of a run's first and last pass."""
+    passes = [line["unexplained"] for line in Run.open(run).metrics() if "unexplained" in line]
+    return passes[0], passes[-1]
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -15,7 +15,7 @@ from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.decode import Decoder
 from cryoloom.solve.run import Run
 
-from .conftest import cryoloom, particles_of, poses_of
+from .conftest import cryoloom, particles_of, poses_of, unexplained
 
 N = 400
 FAST = ("--field", "grid", "--network.width", 32, "--encoder.width", 8, "--encoder.box", 16, "--device", "cpu")
@@ -137,6 +137,8 @@ def test_hetem_reads_poses_and_conformations(hinge: Path, tmp_path: Path):
     lines = Run.open(tmp_path / "run").metrics()
     assert [line["stage"] for line in lines] == ["poses first", "poses first", "joint", "poses", "results"]
     assert [line["kl"] > 0 for line in lines[:3]] == [False, False, True]
+    first, last = unexplained(tmp_path / "run")
+    assert last < 0.95 * first
     assert np.load(tmp_path / "run" / "latents.npz")["z_mean"].shape == (N, 2)
     decoder = Decoder.of_run(tmp_path / "run")
     assert not torch.equal(decoder.volume(torch.full((2,), 3.0)), decoder.volume(torch.full((2,), -3.0)))

@@ -10,7 +10,7 @@ import torch
 from cryoloom.data import read_particles
 from cryoloom.solve.run import Run
 
-from .conftest import correlation, cryoloom, particles_of, poses_of, volume_of
+from .conftest import correlation, cryoloom, particles_of, poses_of, unexplained, volume_of
 
 SMALL = ("--network.width", 64, "--network.blocks", 2, "--device", "cpu")
 # A clear molecule in 24 pixels needs neither many rounds nor many images.
@@ -93,6 +93,8 @@ def test_gradient_on_poses_starts_from_a_field(phantom_set: Path, found: Path, t
 def test_poses_from_an_encoder(phantom_set: Path, tmp_path: Path):
     run = tmp_path / "run"
     cryoloom("reconstruct", phantom_set / "particles.star", "--system", "pose-vae", "-o", run, *GRADUAL)
+    first, last = unexplained(run)
+    assert last < 0.97 * first
     assert torch.isfinite(volume_of(run)).all()
     assert len(poses_of(run).rotation) == 400
 
@@ -140,8 +142,10 @@ def test_conformations_at_known_poses(phantom_set: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("options", [("--system", "cryoai"), ("--system", "cryoposenet", "--pose-head", "euler")])
 def test_poses_read_off_images(phantom_set: Path, tmp_path: Path, options):
-    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 2, "--device", "cpu")
+    quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 3, "--device", "cpu")
     cryoloom("reconstruct", phantom_set / "particles.star", *options, *quick, "-o", tmp_path / "run")
+    first, last = unexplained(tmp_path / "run")
+    assert last < 0.9 * first
     assert torch.isfinite(volume_of(tmp_path / "run")).all()
     assert len(poses_of(tmp_path / "run").rotation) == 400
 
