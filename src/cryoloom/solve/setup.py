@@ -64,7 +64,7 @@ class Setup:
     def field(self, z_dim: int = 0) -> Field:
         """The field that the settings name, with random weights and scaled to the images."""
         field = build_field(self.settings, self.images.box, self.beginning, z_dim, self.scope.radius_px)
-        field.scale_to(signal_amplitude(self.images).cpu())
+        field.scale_to(signal_amplitude(self.images, self.settings.network.shell_scale).cpu())
         return field
 
     def fit(

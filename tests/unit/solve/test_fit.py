@@ -168,6 +168,14 @@ def test_movies_are_never_cut_and_go_on_to_the_bit(particles, config, tmp_path, 
         assert torch.equal(found.mean, latents.mean)
 
 
+def test_the_size_of_the_signal_is_that_of_the_volume_by_shell_or_one_number(particles):
+    images = WorkingImages(particles)
+    by_shell, alike = signal_amplitude(images), signal_amplitude(images, by_shell=False)
+    assert by_shell.shape == alike.shape == (13,)
+    assert float(by_shell[1:4].mean()) > 3 * float(by_shell[-4:].mean())
+    assert torch.allclose(alike, by_shell.square().mean().sqrt().expand(13))
+
+
 def test_processes_share_movies_not_frames():
     batches = Batches(60, MOVIE)
     index = batches.next(batches.shuffled(torch.arange(60), torch.Generator().manual_seed(0)), 0, 30)

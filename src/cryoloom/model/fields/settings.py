@@ -20,6 +20,9 @@ class NetworkSettings(BaseModel, extra="forbid"):
     feature_sigma: float = Field(
         default=0.5, gt=0, description="Spread of the Gaussian features, in halves of the box per unit frequency."
     )
+    shell_scale: bool = Field(
+        default=True, description="Multiply what the network says, shell by shell, by the size of the images' signal."
+    )
     channels: int = Field(default=6, gt=1, description="Maps of grid that are mixed, where the volume depends on z.")
     omega: float = Field(default=30.0, gt=0, description="Factor of the phase in the sine layers of siren, fouriernet.")
 
