@@ -33,9 +33,6 @@ _OURS: dict[str, dict[str, object]] = {
     "with spread and rehearsal": {"spread": 1, "rehearsal": 1},
 }
 
-# What a network says is multiplied by the size of the signal, shell by shell, which the papers' networks have to learn.
-_SCALED = {"as published": "--network.no-shell-scale", "scaled by shell": "--network.shell-scale"}
-
 
 def _field(name: FieldName, width: int, blocks: int) -> FieldSettings:
     return FieldSettings(field=name, network=NetworkSettings(width=width, blocks=blocks))
@@ -244,33 +241,29 @@ def symmetric(book: Notebook) -> None:
     )
 
 
-def fields(book: Notebook) -> None:
-    """FourierNet, SIREN and a ReLU network with positional encoding, of about as many parameters."""
+def fields(book: Notebook, published: bool = False) -> None:
+    """FourierNet, SIREN and a ReLU network with positional encoding, of about as many parameters.
+
+    published: networks have to learn how a spectrum falls; else their values are scaled to it, shell by shell.
+    """
     s, curves = book.sizes, {}
     data = _simulate(book, _ADK, "fields", "inf", s.field_particles, s.box)
+    flags, words = (["--network.no-shell-scale"], ", as published") if published else ([], "")
     for settings in s.fields:
+        name, run = settings.field, settings.field + "-published" * published
+        size = {"network_width": settings.network.width, "network_blocks": settings.network.blocks}
+        _run(book, _ADK, data, run, "--train.keep-maps", *flags, field=name, train_passes=s.field_passes, **size)
+        curves[name] = _by_pass(book, run, data, 0.143)
         built = build_field(settings, s.box, torch.Generator())
-        book.row(f"{settings.field}: parameters", sum(p.numel() for p in built.parameters()))
-    for words, flag in _SCALED.items():
-        passes = {f.field: _learnt(book, data, f, f"{f.field}-{words.split()[0]}", flag) for f in s.fields}
-        for name, pixels in passes.items():
-            book.row(f"{name}, {words}: resolution, FSC 0.143, mean over the passes", mean(pixels), "px")
-            book.row(f"{name}, {words}: resolution, FSC 0.143, at the end", pixels[-1], "px")
-            curves[f"{name}, {words}"] = pixels
-        first = float(min(passes, key=lambda name: mean(passes[name])) == "fouriernet")
-        must = 1 if words == "as published" else None
-        book.row(f"FourierNet converges before SIREN and ReLU + encoding, {words}", first, must=must, better="higher")
-    training_curves(book.images / "cryoai_fig5_fields.png", curves, "resolution to the truth, FSC 0.143, px")
-    book.pictures.append(Picture("cryoai_fig5_fields.png", "Resolution after each pass, by the field."))
+        book.row(f"{name}{words}: parameters", sum(p.numel() for p in built.parameters()))
+        book.row(f"{name}{words}: resolution, FSC 0.143, mean over the passes", mean(curves[name]), "px")
+        book.row(f"{name}{words}: resolution, FSC 0.143, at the end", curves[name][-1], "px")
+    first = float(min(curves, key=lambda name: mean(curves[name])) == "fouriernet")
+    book.row(f"FourierNet converges before SIREN and ReLU + encoding{words}", first, must=1, better="higher")
+    picture = f"cryoai_fig5_fields{'_published' * published}.png"
+    training_curves(book.images / picture, curves, "resolution to the truth, FSC 0.143, px")
+    book.pictures.append(Picture(picture, "Resolution after each pass, by the field."))
     book.notes.append(f"AdK without noise, {s.field_particles:,} images, {s.field_passes} passes, seed 0.")
-
-
-def _learnt(book: Notebook, data: str, settings: FieldSettings, run: str, flag: str) -> list[float]:
-    """Resolution, px, after each pass of a run with this field."""
-    size = {"network_width": settings.network.width, "network_blocks": settings.network.blocks}
-    more = {"field": settings.field, "train_passes": book.sizes.field_passes, **size}
-    _run(book, _ADK, data, run, "--train.keep-maps", flag, **more)
-    return _by_pass(book, run, data, 0.143)
 
 
 def _simulate(
@@ -397,6 +390,6 @@ FIG5 = Table(
     name="cryoai-fig5",
     title="CryoAI, Fig. 5: symmetric loss and fields",
     about="False mirror planes with and without the symmetric loss; three kinds of network as the field.",
-    parts={"loss": symmetric, "fields": fields},
+    parts={"loss": symmetric, "fields": fields, "fields-published": partial(fields, published=True)},
     scales=_SCALES,
 )
