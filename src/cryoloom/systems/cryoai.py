@@ -4,7 +4,7 @@ from pydantic import Field
 
 from cryoloom.data.particles import Particles
 from cryoloom.model.encoders import EncoderSettings
-from cryoloom.model.fields.settings import FieldName
+from cryoloom.model.fields.settings import FieldName, NetworkSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.amortised import AmortisedSettings, fit_amortised
 from cryoloom.solve.gradual import GradualSettings
@@ -21,6 +21,8 @@ class CryoAISettings(AmortisedSettings):
     """Settings of cryoai."""
 
     field: FieldName = Field(default="fouriernet", description="The volume: fouriernet, siren, mlp or voxels.")
+    # A FourierNet's exponential learns how a spectrum falls.
+    network: NetworkSettings = NetworkSettings(shell_scale=False)
     encoder: EncoderSettings = EncoderSettings(network="mlp", width=64)
     train: GradualSettings = GradualSettings(
         passes=30,

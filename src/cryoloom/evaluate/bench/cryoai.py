@@ -248,11 +248,11 @@ def fields(book: Notebook, published: bool = False) -> None:
     """
     s, curves = book.sizes, {}
     data = _simulate(book, _ADK, "fields", "inf", s.field_particles, s.box)
-    flags, words = (["--network.no-shell-scale"], ", as published") if published else ([], "")
+    flag, words = ("--network.no-shell-scale", ", as published") if published else ("--network.shell-scale", "")
     for settings in s.fields:
         name, run = settings.field, settings.field + "-published" * published
         size = {"network_width": settings.network.width, "network_blocks": settings.network.blocks}
-        _run(book, _ADK, data, run, "--train.keep-maps", *flags, field=name, train_passes=s.field_passes, **size)
+        _run(book, _ADK, data, run, "--train.keep-maps", flag, field=name, train_passes=s.field_passes, **size)
         curves[name] = _by_pass(book, run, data, 0.143)
         built = build_field(settings, s.box, torch.Generator())
         book.row(f"{name}{words}: parameters", sum(p.numel() for p in built.parameters()))
