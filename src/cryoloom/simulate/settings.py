@@ -55,6 +55,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         low, high = self.defocus
+        drift = self.drift or 0.0
         wrong = {
             f"box is {self.box}: expected an even number of at least 16.": self.box < 16 or self.box % 2,
             f"pixel size is {self.pixel_size:g} Å: expected more than 0.": not 0 < self.pixel_size < math.inf,
@@ -76,8 +77,9 @@ class Simulation:
             "drift needs movies: give --movies and --frames with --drift.": (
                 self.drift is not None and self.movies is None
             ),
-            f"drift is {self.drift or 0:g} px a frame: with the shift it carries molecules out of the box.": (
-                not 0 <= self._strays <= self.box / 2
+            f"drift is {drift:g} px a frame: expected 0 or more.": not drift >= 0,
+            f"drift is {drift:g} px a frame: with the shift it carries molecules out of the box.": (
+                not self.shift + drift * ((self.frames or 1) - 1) <= self.box / 2
             ),
             f"dose is {self.dose:g}: expected e⁻/Å² of a frame, 0 or more.": not 0 <= self.dose < math.inf,
             "dose fades images by the B-factor of the CTF, frame by frame: give --movies and leave out --no-ctf.": (
@@ -95,12 +97,6 @@ class Simulation:
         if self.movies is None or self.frames is None:
             return self.movies is not self.frames
         return min(self.movies, self.frames) < 1
-
-    @property
-    def _strays(self) -> float:
-        """How far the last frame of a movie may be off centre, in pixels; less than 0 for a drift that is."""
-        drift = self.drift or 0.0
-        return -1.0 if drift < 0 else self.shift + drift * ((self.frames or 1) - 1)
 
     @property
     def sampling(self) -> int:
