@@ -13,7 +13,7 @@ from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
-from cryoloom.evaluate.bench.tempor import Film, Scored, Sizes, gain
+from cryoloom.evaluate.bench.tempor import Film, Pair, Scored, Sizes
 from cryoloom.evaluate.movies import FrameScores
 
 TRUE = torch.linspace(0, 1, 20)
@@ -38,13 +38,17 @@ def book(tmp_path) -> Notebook:
 
 
 def test_gains_are_in_percent_of_the_baseline():
-    assert gain(scored(20.0, 0), scored(18.0, 0)).tolist() == pytest.approx([10.0] * 20)
+    pair = Pair(scored(20.0, 0), scored(18.0, 0))
+    assert pair.gain.tolist() == pytest.approx([10.0] * 20)
+    assert (pair.mean, pair.better) == (pytest.approx(10), 100)
     assert scored(20.0, 0.1).path_error == pytest.approx(8.1, rel=1e-4)
     assert scored(20.0, 0.1).rank == pytest.approx(1.0)
 
 
 def pretended_score(self, run: str, smooth: bool = False) -> Scored:
-    return scored(18.0 if "tempor" in run else 20.0, 0.05, run)
+    # The seed that ends a run's name makes tempor better.
+    seed = int(run.rpartition("-")[2]) if run.endswith(("-1", "-2")) else 0
+    return scored(18.0 - seed**2 if "tempor" in run else 20.0, 0.05, run)
 
 
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
@@ -54,7 +58,10 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     monkeypatch.setattr(tempor, "show_movie", lambda book, film, runs, file: shown.append(runs))
     monkeypatch.setattr(tempor, "fsc_spread", lambda *_: None)
     tempor.constant(book)
-    simulate, half, baseline, ours = book.bench.commands
+    simulate, *trained = book.bench.commands
+    assert [f"--seed {seed}" in c for seed in range(3) for c in trained[3 * seed : 3 * seed + 3]] == [True] * 9
+    half, baseline, ours = trained[:3]
+    assert "--init constant/cryodrgn-20-1" in trained[5]
     assert "--turn 81" in simulate
     assert "--init constant/cryodrgn-20" in ours
     shared = ("--z-dim 1", "--network.width 128", "--train.last-band 23", "--seed 0")
@@ -65,7 +72,9 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     assert (better.value, better.must, better.ok) == (100.0, 80.0, True)
     assert shown == [["constant/cryodrgn-60", "constant/tempor-40-after-cryodrgn-20"]]
     improved = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: mean improvement, eq. 16"]
-    assert improved.value == pytest.approx(10)
+    assert improved.value == pytest.approx(15)
+    spread = [rows[improved.name.replace("eq. 16", f"{w} of 3 seeds")].value for w in ("least", "most")]
+    assert spread == pytest.approx([10, 30])
 
 
 def test_a_picture_is_drawn(tmp_path):

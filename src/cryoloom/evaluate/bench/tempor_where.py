@@ -15,7 +15,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.evaluate.bench.curves import grids_picture
 from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.bench.tempor import HIGHER, Film, Sizes, compared, gain
+from cryoloom.evaluate.bench.tempor import HIGHER, Film, Sizes, compared
 
 _SERIES = "liquid/AutoLCET_etching_18x3D_binary.tar.gz"
 # The files do not say it; it decides nothing but the unit in which resolution is told.
@@ -38,13 +38,12 @@ def gains(book: Notebook) -> None:
         count, span, snr = s.counts[place[0]], s.spans[place[1]], s.snrs[place[2]]
         film = Film(book, f"{span:g}-{snr:g}-{count}", replace(s, movies=count, span=span, snr=snr))
         film.simulate("reversing")
-        baseline, ours = film.pair()
-        factors, what = gain(baseline, ours), f"{span:g}°, SNR {snr:g}, {count} movies"
-        mean = found[place] = float(factors.mean())
-        book.row(f"{what}: mean improvement, eq. 16", mean, "%", **HIGHER)
-        book.row(f"{what}: frames better than cryodrgn", 100 * float((factors > 0).float().mean()), "%", **HIGHER)
-        book.row(f"{what}: error of the angle, cryodrgn", baseline.path_error, "°")
-        book.row(f"{what}: error of the angle, tempor", ours.path_error, "°")
+        pair, what = film.pair(), f"{span:g}°, SNR {snr:g}, {count} movies"
+        found[place] = pair.mean
+        book.row(f"{what}: mean improvement, eq. 16", pair.mean, "%", **HIGHER)
+        book.row(f"{what}: frames better than cryodrgn", pair.better, "%", **HIGHER)
+        book.row(f"{what}: error of the angle, cryodrgn", pair.baseline.path_error, "°")
+        book.row(f"{what}: error of the angle, tempor", pair.ours.path_error, "°")
     panels = {f"{count} movies": grid for count, grid in zip(s.counts, found, strict=True)}
     rows, columns = [f"{span:g}°" for span in s.spans], [f"SNR {snr:g}" for snr in s.snrs]
     grids_picture(book.images / "tempor_map.png", panels, rows, columns, "mean improvement, %")
