@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Motion, Noise, Simulation
@@ -38,8 +39,8 @@ def simulate(
     about: str | None = None,
     trajectory: Path | None = None,
     stride: int = 1,
-    hinge: str | None = None,
-    hinge_like: str | None = None,
+    hinge: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None,
+    hinge_like: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     domains: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None,
     movies: int | None = None,
     frames: int | None = None,
@@ -112,8 +113,9 @@ def simulate(
         Use every so-many-th frame of the trajectory.
     hinge
         CHAIN:FIRST-LAST: these residues of the STRUCTURE swing about their ends as a rigid body, in --states steps.
+        Several such domains swing each by itself: particles draw one of all ways in which their steps combine.
     hinge_like
-        Chain whose domain shows where the swing begins; it ends as deposited.
+        Chain whose domain shows where the swing begins, one for each domain; it ends as deposited.
     domains
         Residues such as 94-179+308-480 180-307: each of these domains goes as a rigid body from where the first of two
         STRUCTUREs has it to where the second has it, in --states steps; the rest stays as in the first.
@@ -158,6 +160,8 @@ def simulate(
         dose=dose,
         seed=seed,
     )
+    if movies is not None and hinge is not None and len(hinge) > 1:
+        raise InputError("--movies follow one motion: give one --hinge, not several that swing by themselves.")
     steps = states if states is not None else (frames or 1)
     moves = {"turn": turn, "about": about, "hinge": hinge, "hinge_like": hinge_like, "domains": domains}
     source = Source(structures, chain, trajectory, stride, steps, superpose, **moves)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cryoloom.data.structure import (
 from cryoloom.errors import InputError
 from cryoloom.simulate.density import density_from_map, density_from_structure
 from cryoloom.simulate.domains import domain_path
-from cryoloom.simulate.hinge import Hinge, swing_of
+from cryoloom.simulate.hinge import Hinge, swing_of, swung
 from cryoloom.simulate.phantom import phantom, phantom_structure
 from cryoloom.simulate.turning import PHANTOM_BOND, turning
 
@@ -55,6 +56,7 @@ class Source:
     """What the user named: structures or maps, or the word phantom, and how to read them.
 
     turn, about: degrees by which what follows a residue turns about its bond in `states` steps, see `turning`.
+    hinge, hinge_like: of domains that swing, each in `states` steps whatever the others do, see `hinge`.
     domains: of two structures, what goes from its place in the first to that in the second, see `domains`.
     """
 
@@ -67,8 +69,8 @@ class Source:
     blur: float = 20.0
     turn: float | None = None
     about: str | None = None
-    hinge: str | None = None
-    hinge_like: str | None = None
+    hinge: tuple[str, ...] | None = None
+    hinge_like: tuple[str, ...] = ()
     domains: tuple[str, ...] | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def conformations_of(source: Source, box: int, pixel_size: float) -> Conformatio
     if source.trajectory is not None:
         return _of_trajectory(source, box, pixel_size)
     if source.hinge is not None:
-        return _of_hinge(source, box, pixel_size)
+        return _of_hinges(source, source.hinge, box, pixel_size)
     if source.domains is not None:
         return _of_domains(source, source.domains, box, pixel_size)
     labels = tuple(name.name for name in names)
@@ -166,7 +168,7 @@ def _of_trajectory(source: Source, box: int, pixel_size: float) -> Conformations
     return Conformations(names, volume)
 
 
-def _of_hinge(source: Source, box: int, pixel_size: float) -> Conformations:
+def _of_hinges(source: Source, domains: tuple[str, ...], box: int, pixel_size: float) -> Conformations:
     if len(source.structures) != 1 or not is_structure(source.structures[0]):
         raise InputError("--hinge swings a domain of one STRUCTURE of atoms: give one .pdb or .cif.")
     if source.states < 2:
@@ -174,15 +176,16 @@ def _of_hinge(source: Source, box: int, pixel_size: float) -> Conformations:
     path = source.structures[0]
     molecule = read_structure(path, source.chain)
     xyz = positions(molecule)
-    swing = swing_of(molecule, Hinge.parse(source.hinge or "", source.hinge_like))
-    ways = np.linspace(0, 1, source.states)
-    centre = np.mean([_mass_centre(molecule, swing.at(xyz, way)) for way in ways], axis=0)
+    swings = [swing_of(molecule, hinge) for hinge in Hinge.parse_all(domains, source.hinge_like)]
+    ways = list(product(np.linspace(0, 1, source.states), repeat=len(swings)))
+    centre = np.mean([_mass_centre(molecule, swung(xyz, swings, way)) for way in ways], axis=0)
 
     def volume(i: int) -> Tensor:
-        moved = with_positions(molecule, swing.at(xyz, ways[i]))
+        moved = with_positions(molecule, swung(xyz, swings, ways[i]))
         return density_from_structure(moved, box, pixel_size, source.blur, centre)
 
-    return Conformations(tuple(f"{path.name}, hinge {way:.3f}" for way in ways), volume)
+    names = (f"{path.name}, hinge {' '.join(f'{at:.3f}' for at in way)}" for way in ways)
+    return Conformations(tuple(names), volume)
 
 
 def _of_domains(source: Source, domains: tuple[str, ...], box: int, pixel_size: float) -> Conformations:

@@ -1,6 +1,7 @@
-"""A domain that swings about its linker, from where another chain has it to where it is deposited."""
+"""Domains that swing about their linkers, from where another chain has them to where they are deposited."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import gemmi
@@ -22,16 +23,29 @@ class Hinge(NamedTuple):
     like: str
 
     @classmethod
-    def parse(cls, domain: str, like: str | None) -> "Hinge":
+    def parse(cls, domain: str, like: str) -> "Hinge":
         """From CHAIN:FIRST-LAST and the name of the other chain. Raises InputError for anything else."""
         found = re.fullmatch(r"(\w+):(\d+)-(\d+)", domain)
         if found is None or int(found[2]) + 2 > int(found[3]):
             raise InputError(f"--hinge {domain}: expected CHAIN:FIRST-LAST, such as B:331-527.")
-        if like is None:
-            raise InputError("--hinge needs --hinge-like CHAIN: the chain whose domain lies as the motion begins.")
         if like == found[1]:
             raise InputError(f"--hinge-like {like} is the chain that swings: name another one.")
         return cls(found[1], int(found[2]), int(found[3]), like)
+
+    @classmethod
+    def parse_all(cls, domains: Sequence[str], likes: Sequence[str]) -> "list[Hinge]":
+        """Of each domain and its other chain. Raises InputError where they do not pair or two are one."""
+        if len(domains) != len(likes):
+            raise InputError(
+                f"--hinge names {len(domains)} domains, --hinge-like {len(likes)} chains: give for each domain the "
+                "chain whose domain lies as its motion begins."
+            )
+        hinges = [cls.parse(*pair) for pair in zip(domains, likes, strict=True)]
+        for i, hinge in enumerate(hinges):
+            for other in hinges[:i]:
+                if hinge.chain == other.chain and hinge.first <= other.last and other.first <= hinge.last:
+                    raise InputError(f"--hinge {domains[i]} shares residues with another domain: each swings alone.")
+        return hinges
 
 
 class Swing(NamedTuple):
@@ -47,6 +61,13 @@ class Swing(NamedTuple):
         turn = Rotation.from_rotvec((1 - coordinate) * self.rotvec)
         moved[self.atoms] = turn.apply(xyz[self.atoms] - self.pivot) + self.pivot
         return moved
+
+
+def swung(xyz: np.ndarray, swings: Sequence[Swing], coordinates: Sequence[float]) -> np.ndarray:
+    """Positions (N, 3) with each domain at its own coordinate, of `xyz` (N, 3), as deposited."""
+    for swing, coordinate in zip(swings, coordinates, strict=True):
+        xyz = swing.at(xyz, coordinate)
+    return xyz
 
 
 def swing_of(structure: gemmi.Structure, hinge: Hinge) -> Swing:

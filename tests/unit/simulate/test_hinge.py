@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from cryoloom.data.structure import positions, read_structure
 from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Source, conformations_of
-from cryoloom.simulate.hinge import Hinge, swing_of
+from cryoloom.simulate.hinge import Hinge, swing_of, swung
 
 from .conftest import chain
 
@@ -67,6 +67,27 @@ def test_only_the_domain_and_its_sugar_move_and_stay_rigid(molecule):
     assert np.allclose(distances(moved, swing.pivot), distances(before, swing.pivot))
 
 
+def test_domains_swing_each_by_itself(molecule, tmp_path):
+    swings = [swing_of(molecule, hinge) for hinge in Hinge.parse_all(["B:21-40", "A:21-40"], ["A", "B"])]
+    xyz = positions(molecule)
+    moved = swung(xyz, swings, (0.3, 0.8))
+    for swing, coordinate in zip(swings, (0.3, 0.8), strict=True):
+        assert np.allclose(moved[swing.atoms], swing.at(xyz, coordinate)[swing.atoms])
+    still = np.setdiff1d(np.arange(len(xyz)), np.concatenate([swing.atoms for swing in swings]))
+    assert np.array_equal(moved[still], xyz[still])
+    path = tmp_path / "molecule.pdb"
+    molecule.write_pdb(str(path))
+    made = conformations_of(Source((path,), states=2, hinge=("B:21-40", "A:21-40"), hinge_like=("A", "B")), 32, 4.0)
+    assert [name.partition("hinge ")[2] for name in made.names] == [
+        *("0.000 0.000", "0.000 1.000", "1.000 0.000", "1.000 1.000")
+    ]
+    # With both as deposited it is the molecule that one hinge alone ends with.
+    alone = conformations_of(Source((path,), states=2, hinge=("B:21-40",), hinge_like=("A",)), 32, 4.0)
+    shift = (made.volume(3).sum() - alone.volume(1).sum()) / alone.volume(1).sum()
+    assert abs(float(shift)) < 1e-3
+    assert len({float((made.volume(i) ** 2).sum()) for i in range(4)}) == 4
+
+
 def distances(xyz: np.ndarray, place: np.ndarray) -> np.ndarray:
     return np.linalg.norm(xyz - place, axis=1)
 
@@ -74,13 +95,15 @@ def distances(xyz: np.ndarray, place: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"hinge": "B331-527"}, "CHAIN:FIRST-LAST"),
-        ({"hinge": "B:40-21"}, "CHAIN:FIRST-LAST"),
-        ({"hinge": "B:21-40"}, "--hinge-like"),
-        ({"hinge": "B:21-40", "hinge_like": "B"}, "name another"),
-        ({"hinge": "B:21-40", "hinge_like": "Z"}, "no chain 'Z'"),
-        ({"hinge": "B:50-90", "hinge_like": "A"}, "share 0 residues inside"),
-        ({"hinge": "B:21-40", "hinge_like": "A", "states": 1}, "--states"),
+        ({"hinge": ("B331-527",), "hinge_like": ("A",)}, "CHAIN:FIRST-LAST"),
+        ({"hinge": ("B:40-21",), "hinge_like": ("A",)}, "CHAIN:FIRST-LAST"),
+        ({"hinge": ("B:21-40",)}, "1 domains, --hinge-like 0 chains"),
+        ({"hinge": ("B:21-40", "A:21-40"), "hinge_like": ("A",)}, "2 domains, --hinge-like 1 chains"),
+        ({"hinge": ("B:21-30", "B:30-40"), "hinge_like": ("A", "A")}, "B:30-40 shares residues"),
+        ({"hinge": ("B:21-40",), "hinge_like": ("B",)}, "name another"),
+        ({"hinge": ("B:21-40",), "hinge_like": ("Z",)}, "no chain 'Z'"),
+        ({"hinge": ("B:50-90",), "hinge_like": ("A",)}, "share 0 residues inside"),
+        ({"hinge": ("B:21-40",), "hinge_like": ("A",), "states": 1}, "--states"),
     ],
 )
 def test_hinges_that_make_no_sense_are_refused(molecule, tmp_path, words, said):

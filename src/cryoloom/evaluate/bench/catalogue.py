@@ -4,6 +4,7 @@ from cryoloom.errors import InputError
 from cryoloom.evaluate.bench import analysis, cryoai, cryoformer, hetero, tempor
 from cryoloom.evaluate.bench.amortised import FIG2, FIG3
 from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
+from cryoloom.evaluate.bench.cryoformer_ablations import TABLE3
 from cryoloom.evaluate.bench.main_job import MAIN_JOB
 from cryoloom.evaluate.bench.peers import VS_CRYODRGN
 from cryoloom.evaluate.bench.pose_search import TABLE1
@@ -23,7 +24,7 @@ def tables() -> dict[str, Table]:
         FIG2,
         FIG3,
         *(cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5),
-        *(cryoformer.TABLE1, cryoformer.TABLE2, cryoformer.TABLE3, cryoformer.FIG5),
+        *(cryoformer.TABLE1, cryoformer.TABLE2, TABLE3, cryoformer.FIG5),
         *(tempor.FIG4, tempor.FIG7, FIG8, tempor.FIG9, MAP, LIQUID),
         *(hetero.FIG5, hetero.KNOWN, hetero.ABINITIO),
         analysis.TABLE,

@@ -1,7 +1,7 @@
-"""Tables 1 to 3 and Fig. 5 of CryoFormer: moving domains, coarse poses, ablations and flexible regions."""
+"""Tables 1 and 2 and Fig. 5 of CryoFormer: moving domains, coarse poses and flexible regions."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryoloom.data import read_particles, read_volume, write_star
-from cryoloom.evaluate.bench.density_speed import density_speed
 from cryoloom.evaluate.bench.hetero_peer import Vae
 from cryoloom.evaluate.bench.measure import CommandError
 from cryoloom.evaluate.bench.peers import Peer
@@ -25,7 +24,6 @@ from cryoloom.evaluate.latents import fsc_area
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.regions import agreements_of, true_variability
 from cryoloom.evaluate.truth import match_particles
-from cryoloom.model.fields.settings import TransformerSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.solve.trained import read_latents, trained_field
@@ -33,6 +31,7 @@ from cryoloom.solve.trained import read_latents, trained_field
 # The receptor-binding domain of the open chain of 6VYB, and a chain whose domain is down.
 _HINGE = ("--hinge", "B:331-527", "--hinge-like", "A")
 _GRID = ("--network.width", 32)
+_SNR = 0.1
 # Rotation vectors are drawn from N(0, 0.1 I): 0.49 rad in the median. Shifts of ±10 and ±5 px are for a box of 128.
 _COVARIANCE = 0.1
 _PAPER_BOX, _PAPER_SHIFT, _PAPER_OFF = 128, 10.0, 5.0
@@ -42,8 +41,10 @@ _PAPER_BOX, _PAPER_SHIFT, _PAPER_OFF = 128, 10.0, 5.0
 class Sizes:
     """How much of it is measured: box and pixel in Å of the spike's images, as published; working box; states.
 
-    motion_box: of the images of the phantom, which shows all of its motion in a large one. box_ablated, passes_ablated:
-    of the runs with parts taken out. quick: settings of cryoformer that only try it. compiled: so is torch.compile.
+    noisier: SNRs below 0.1, how many images of the spike there are at each, and passes over them. motion_box: of the
+    images of the phantom, which shows all of its motion in a large one. box_ablated, passes_ablated: of the runs with
+    parts taken out. states_each, particles_each: where three domains swing, steps of each and images. quick:
+    settings of cryoformer that only try it. compiled: so is torch.compile.
     """
 
     particles: int = 2000
@@ -52,12 +53,14 @@ class Sizes:
     box: int = 32
     motion_box: int = 32
     states: int = 10
-    snrs: tuple[float, ...] = (0.1, 0.01)
     passes: int = 15
+    noisier: tuple[tuple[float, int, int], ...] = ((0.01, 20_000, 2),)
     queries: tuple[int, ...] = (2, 4, 8)
     passes_moving: int = 10
     box_ablated: int = 24
     passes_ablated: int = 6
+    states_each: int = 3
+    particles_each: int = 3000
     quick: tuple[object, ...] = ()
     compiled: bool = True
     device: str = "cpu"
@@ -134,16 +137,18 @@ def _upright(volume: Tensor, true: Tensor) -> Tensor:
     return volume * torch.sign((volume * (true - true.mean())).sum())
 
 
-def _simulate(book: Notebook, out: str, what: tuple[object, ...], snr: float, shift: float = 0.0) -> str:
+def simulated(book: Notebook, out: str, what: tuple[object, ...], snr: float = _SNR, shift: float = 0.0) -> str:
+    """The folder of simulated images of something, as for `simulate`, in the table's states."""
     s = book.sizes
     options = ("--particles", s.particles, "--snr", snr, "--shift", shift, "--seed", 0)
     book.bench.cryoloom(out, "simulate", *what, "--states", s.states, *options, "-o", out)
     return out
 
 
-def _spike(book: Notebook) -> tuple[object, ...]:
+def spike_of(book: Notebook, swinging: tuple[object, ...] = _HINGE) -> tuple[object, ...]:
+    """The spike, as for `simulate`; swinging: by default its open receptor-binding domain."""
     s = book.sizes
-    return (book.data("structures/6vyb.pdb"), *_HINGE, "--pixel-size", s.pixel, "--box", s.image_box)
+    return (book.data("structures/6vyb.pdb"), *swinging, "--pixel-size", s.pixel, "--box", s.image_box)
 
 
 def _phantom(book: Notebook) -> tuple[object, ...]:
@@ -151,7 +156,7 @@ def _phantom(book: Notebook) -> tuple[object, ...]:
     return ("phantom", "--pixel-size", 120 / box, "--box", box)
 
 
-def _reconstruct(
+def reconstructed_likeness(
     book: Notebook, data: str, run: str, system: str, *options: object, box: int = 0, passes: int = 0
 ) -> Likeness:
     """Reconstruct at known poses, in the table's box and passes or others, and compare conformations with the truth."""
@@ -163,7 +168,8 @@ def _reconstruct(
     return conformation_likeness(folder / run, folder / data / "truth")
 
 
-def _likeness_rows(book: Notebook, what: str, found: Likeness) -> None:
+def likeness_rows(book: Notebook, what: str, found: Likeness) -> None:
+    """Rows of a run's likeness."""
     book.row(f"{what}: mean resolution of the conformations", found.resolution, "Å")
     book.row(f"{what}: the same where the molecule moves", found.moving_resolution, "Å")
     book.row(f"{what}: mean FSC area of the conformations", found.area, better="higher")
@@ -171,17 +177,17 @@ def _likeness_rows(book: Notebook, what: str, found: Likeness) -> None:
 
 
 def _against_cryodrgn(book: Notebook, name: str, what: tuple[object, ...], snr: float, aim: float) -> None:
-    data = _simulate(book, f"table1/{name}/data", what, snr)
+    data = simulated(book, f"table1/{name}/data", what, snr)
     row = f"{name}, SNR {snr:g}"
-    ours = _reconstruct(book, data, f"table1/{name}/cryoformer", "cryoformer", *book.sizes.quick)
-    _likeness_rows(book, f"{row}, cryoformer", ours)
+    ours = reconstructed_likeness(book, data, f"table1/{name}/cryoformer", "cryoformer", *book.sizes.quick)
+    likeness_rows(book, f"{row}, cryoformer", ours)
     plain = ("--z-dim", 8, "--settle-rounds", 0)
-    theirs = _reconstruct(book, data, f"table1/{name}/cryodrgn", "cryodrgn", *plain, "--z-start", "none")
-    _likeness_rows(book, f"{row}, cryodrgn as published", theirs)
-    begun = _reconstruct(book, data, f"table1/{name}/cryodrgn-begun", "cryodrgn", *plain)
-    _likeness_rows(book, f"{row}, cryodrgn from linear components", begun)
-    grid = _reconstruct(book, data, f"table1/{name}/grid", "cryodrgn", *plain, "--field", "grid", *_GRID)
-    _likeness_rows(book, f"{row}, cryodrgn on a grid of voxels", grid)
+    theirs = reconstructed_likeness(book, data, f"table1/{name}/cryodrgn", "cryodrgn", *plain, "--z-start", "none")
+    likeness_rows(book, f"{row}, cryodrgn as published", theirs)
+    begun = reconstructed_likeness(book, data, f"table1/{name}/cryodrgn-begun", "cryodrgn", *plain)
+    likeness_rows(book, f"{row}, cryodrgn from linear components", begun)
+    grid = reconstructed_likeness(book, data, f"table1/{name}/grid", "cryodrgn", *plain, "--field", "grid", *_GRID)
+    likeness_rows(book, f"{row}, cryodrgn on a grid of voxels", grid)
     ratio = theirs.resolution / ours.resolution
     book.row(f"{row}: resolution, cryodrgn as published / cryoformer", ratio, "×", must=1.0, aim=aim, better="higher")
     ratio = theirs.moving_resolution / ours.moving_resolution
@@ -199,18 +205,23 @@ def _peer_row(book: Notebook, data: str, row: str) -> None:
         book.notes.append(str(why))
         return
     vae = Vae.trained(peer, data, s.box, 8, s.passes, 256)
-    _likeness_rows(book, f"{row}, {peer.name} train_vae", peer_likeness(vae, book.bench.folder / data / "truth"))
+    likeness_rows(book, f"{row}, {peer.name} train_vae", peer_likeness(vae, book.bench.folder / data / "truth"))
 
 
 def spike(book: Notebook) -> None:
-    """The spike whose domain swings, at each SNR, against cryodrgn with as many passes."""
-    for snr in book.sizes.snrs:
-        _against_cryodrgn(book, f"spike-{snr:g}", _spike(book), snr, 1.57)
+    """The spike whose domain swings, at each SNR, against cryodrgn with as many passes.
+
+    Images are the more the less each says: 2,000 at an SNR of 0.01 show no system that the domain moves.
+    """
+    s = book.sizes
+    for snr, particles, passes in ((_SNR, s.particles, s.passes), *s.noisier):
+        of_this = replace(book, sizes=replace(s, particles=particles, passes=passes))
+        _against_cryodrgn(of_this, f"spike-{snr:g}", spike_of(book), snr, 1.57)
 
 
 def motion(book: Notebook) -> None:
     """One continuous motion: the phantom's opening at SNR 0.1."""
-    _against_cryodrgn(book, "motion", _phantom(book), 0.1, 1.70)
+    _against_cryodrgn(book, "motion", _phantom(book), _SNR, 1.70)
     book.notes.append("The motion is the opening of the phantom, in place of the set of cryoDRGN's paper.")
 
 
@@ -218,7 +229,7 @@ def poses(book: Notebook) -> None:
     """Perturbed poses, corrected by cryoformer, by its published encoder, and by loom, from the same start."""
     s, folder = book.sizes, book.bench.folder
     scale = s.image_box / _PAPER_BOX
-    data = _simulate(book, "poses/data", _spike(book), 0.1, round(_PAPER_SHIFT * scale, 3))
+    data = simulated(book, "poses/data", spike_of(book), _SNR, round(_PAPER_SHIFT * scale, 3))
     start, truth = folder / "poses/start.star", folder / data / "truth"
     perturb(truth, start, _COVARIANCE, _PAPER_OFF * scale)
     before = _pose_row(book, "the start", start, truth)
@@ -255,40 +266,10 @@ def _pose_row(book: Notebook, name: str, found: Path, truth: Path, **goals: floa
     return error
 
 
-def ablations(book: Notebook) -> None:
-    """The spike with one part of the network taken out at a time."""
-    s = book.sizes
-    data = _simulate(book, "table3/data", _spike(book), s.snrs[0])
-    most = s.queries[-1]
-    changes: dict[str, tuple[object, ...]] = {
-        "Fourier": ("--transformer.domain", "fourier", "--transformer.queries", most),
-        "without deformation-aware blocks": ("--transformer.deformation", "concatenation"),
-        "without region-wise attention": ("--transformer.region", "concatenation"),
-    }
-    changes |= {f"n = {n}": ("--transformer.queries", n) for n in s.queries}
-    others = {f"{grid} grid instead of hash": ("--transformer.grid", grid) for grid in ("dense", "triplane")}
-    found = {}
-    for i, (name, options) in enumerate((changes | others).items()):
-        queries = () if "--transformer.queries" in options else ("--transformer.queries", most)
-        changed = (*s.quick, *queries, *options)
-        size = {"box": s.box_ablated, "passes": s.passes_ablated}
-        found[name] = _reconstruct(book, data, f"table3/{i}", "cryoformer", *changed, **size)
-        _likeness_rows(book, name, found[name])
-    full = found[f"n = {most}"]
-    worse = sum(found[name].moving < full.moving for name in changes)
-    book.row(
-        "ablations worse than the full model where the molecule moves",
-        worse,
-        "",
-        must=len(changes) - 1,
-        better="higher",
-    )
-
-
 def regions(book: Notebook) -> None:
     """Maps of flexible regions of the spike against the true variability."""
-    data = _simulate(book, "fig5/data", _spike(book), book.sizes.snrs[0])
-    _reconstruct(book, data, "fig5/run", "cryoformer", *book.sizes.quick)
+    data = simulated(book, "fig5/data", spike_of(book))
+    reconstructed_likeness(book, data, "fig5/run", "cryoformer", *book.sizes.quick)
     found = agreements_of(book.bench.folder / "fig5/run", book.bench.folder / data / "truth")
     density = found.pop("flexibility")
     if not found:
@@ -322,40 +303,21 @@ def _draw_regions(book: Notebook, best: str, truth: Path) -> None:
     book.pictures.append(Picture("cryoformer_fig5.png", caption))
 
 
-def speed(book: Notebook) -> None:
-    """Images and their gradient from a density on voxels that stay, and at the points of each image's rays."""
-    s = book.sizes
-    settings = TransformerSettings(queries=s.queries[-1])
-    what = f"box {s.box}, n = {settings.queries}"
-    ways: dict[str, dict[str, bool]] = {"voxels": {}, "rays": {"rays": True}, "voxels in bf16": {"bf16": True}}
-    found = {name: density_speed(settings, s.box, s.device, **way) for name, way in ways.items()}
-    if s.compiled:
-        try:
-            found["voxels, compiled"] = density_speed(settings, s.box, s.device, compiled=True)
-        except RuntimeError as why:
-            # A compiler for C++ is not on every machine.
-            book.notes.append(f"torch.compile failed: {str(why).strip().splitlines()[0]}.")
-    for name, row in found.items():
-        book.row(f"{what}, {name}: one image, forward and backward", 1000 * row.seconds, "ms")
-        book.row(f"{what}, {name}: points of the density", row.points_per_s / 1e6, "M/s", better="higher")
-    ratio = found["rays"].seconds / found["voxels"].seconds
-    book.row(f"{what}: rays / voxels, time", ratio, "×", must=3, better="higher")
-
-
 _PAPER = Sizes(
     particles=50_000,
     box=128,
     motion_box=128,
     states=20,
-    snrs=(0.1, 0.01, 0.001),
+    noisier=((0.01, 50_000, 15), (0.001, 50_000, 15)),
     queries=(2, 4, 8, 16),
     box_ablated=128,
     passes_ablated=15,
+    particles_each=50_000,
     device="cuda",
 )
 _TRY = ("--transformer.queries", 2, "--encoder.layers", 1)
-_QUICK = Sizes(60, 24, 11.0, 24, 24, 3, (0.1,), 1, (2,), 1, 24, 1, (*_TRY, "--correction.rounds", 1), False)
-_SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
+_QUICK = Sizes(60, 24, 11.0, 24, 24, 3, 1, (), (2,), 1, 24, 1, 2, 60, (*_TRY, "--correction.rounds", 1), False)
+SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
 
 TABLE1 = Table(
     name="cryoformer-table1",
@@ -365,7 +327,7 @@ TABLE1 = Table(
         "at known poses. The spike is 6VYB, the receptor-binding domain of chain B swung from down to up."
     ),
     parts={"spike": spike, "motion": motion},
-    scales=_SCALES,
+    scales=SCALES,
 )
 TABLE2 = Table(
     name="cryoformer-table2",
@@ -375,14 +337,7 @@ TABLE2 = Table(
         "to 5 px of a box of 128, then corrected. Errors after one global alignment."
     ),
     parts={"poses": poses},
-    scales=_SCALES,
-)
-TABLE3 = Table(
-    name="cryoformer-table3",
-    title="CryoFormer, Table 3: what each part is good for",
-    about="As Table 1, the spike at SNR 0.1, with one part of the network taken out at a time, in a smaller box.",
-    parts={"speed": speed, "ablations": ablations},
-    scales=_SCALES,
+    scales=SCALES,
 )
 FIG5 = Table(
     name="cryoformer-fig5",
@@ -392,5 +347,5 @@ FIG5 = Table(
         "of all conformations."
     ),
     parts={"regions": regions},
-    scales=_SCALES,
+    scales=SCALES,
 )
