@@ -63,7 +63,8 @@ def normalise(images: Tensor, radius_px: float, scale: Scale | None = None) -> T
     deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
     varies = deviation > 1e-5 * images.flatten(1).abs().amax(1)
     if scale is not None:
-        deviation = scale.typical ** (1 - scale.trust) * deviation**scale.trust
+        # Of a batch the last powers in single precision round unlike the others.
+        deviation = (scale.typical ** (1 - scale.trust) * deviation.double() ** scale.trust).float()
     return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
 
 
@@ -82,10 +83,17 @@ def _levelled(images: Tensor, radius_px: float, tilt: float = 1.0) -> tuple[Tens
     flat = images.flatten(1)
     # Uneven ice and illumination tilt the background; a tilt looks like signal at the lowest frequencies.
     fitting = torch.linalg.pinv(plane[outside])
-    slope = flat[:, outside] @ fitting.T
-    left = flat[:, outside] - slope @ plane[outside].T
+    background = flat[:, outside]
+    # A matrix product rounds by how many images there are, and a spectrum must not depend on what it was read with.
+    slope = torch.stack([(background * row).sum(1) for row in fitting], 1)
+    left = background - _planes(slope, plane[outside])
     chance = left.var(1) * fitting[1:].square().sum() / slope[:, 1:].square().sum(1).mean().clamp(min=1e-30)
-    return flat - (slope * slope.new_tensor([1, tilt, tilt])) @ plane.T, outside, chance
+    return flat - _planes(slope * slope.new_tensor([1, tilt, tilt]), plane), outside, chance
+
+
+def _planes(slope: Tensor, plane: Tensor) -> Tensor:
+    """Planes (B, n) of B slopes (B, 3) at the places (n, 3)."""
+    return slope[:, :1] * plane[:, 0] + slope[:, 1:2] * plane[:, 1] + slope[:, 2:] * plane[:, 2]
 
 
 def measure_scale(particles: Particles, radius_px: float, n: int = 500) -> Scale:

@@ -22,7 +22,7 @@ from cryoloom.solve.components import AmongConformations, ConformationMaps, conf
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
-from cryoloom.solve.model import Model
+from cryoloom.solve.model import Model, Still
 from cryoloom.solve.placing import Placing
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
 from cryoloom.solve.scope import Scope
@@ -175,8 +175,7 @@ class Fit:
                 group["lr"] = stage.rates.get(name, stage.lr)
         step = self._prior_step if stage.poses == "prior" else self.step
         if stage.poses == "rehearsed":
-            still = self.model.still(self.images.lattice.prefix(stage.band), len(state.order))
-            step = partial(self._rehearsal_step, still)
+            step = partial(self._rehearsal_step, Still(self.model, self.images.lattice.prefix(stage.band)))
         while state.at < len(state.order):
             index = self.batches.next(state.order, state.at, stage.batch_size)
             state = self._keep(step(state, stage, index), stage)
@@ -202,15 +201,16 @@ class Fit:
             if stage.z == "taught":
                 latent = latent._replace(kl=self.model.latent(batch).divergence(latent))
         compared, kept = self._compared(batch, stage)
-        made = self.model.predict(compared, known, noise, latent)
+        still = Still(self.model, batch.lattice)
+        made = self.model.predict(compared, known, noise, latent, still)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
             price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
         if stage.rehearsal:
             z = None if made.latent is None else made.latent.z.detach()
-            still = self.model.still(batch.lattice, len(batch), z)
-            price = price + stage.rehearsal * self._rehearsed(index, batch.lattice, state.noise, still)
+            rehearsed = self._rehearsed(index, batch.lattice, state.noise, partial(still, z=z))
+            price = price + stage.rehearsal * rehearsed
         self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = batch.evidence.image_power.new_zeros(2, len(batch.lattice))
         squares[:, kept] = torch.stack([made.misfit.by_coefficient.sum(0), compared.evidence.image_power.sum(0)])
@@ -242,16 +242,15 @@ class Fit:
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
 
     def _rehearsed(
-        self, index: Tensor, lattice: FrequencyLattice, noise: Tensor, still: Callable[[Tensor], Tensor]
+        self, index: Tensor, lattice: FrequencyLattice, noise: Tensor, still: Callable[..., Tensor]
     ) -> Tensor:
         """What the poses said of as many projections cost, (b,), whose slices `still` gives."""
         mine = self.batches.mine(index, self.team)
         drawn = Rehearsed.drawn(len(index), len(lattice), self.session.generator).select(mine, self.images.device)
-        return rehearse(self.model, index[mine], lattice, still(drawn.rotation[:, None])[:, 0], noise, drawn)
+        slices = still(drawn.rotation[:, None], lattice)[:, 0]
+        return rehearse(self.model, index[mine], lattice, slices, noise, drawn)
 
-    def _rehearsal_step(
-        self, still: Callable[[Tensor], Tensor], state: FitState, stage: Stage, index: Tensor
-    ) -> FitState:
+    def _rehearsal_step(self, still: Still, state: FitState, stage: Stage, index: Tensor) -> FitState:
         """One gradient step of what reads poses on the field's own projections; no image is looked at."""
         lattice = self.images.lattice.prefix(stage.band)
         price = self._rehearsed(index, lattice, state.noise, still)

@@ -1,22 +1,59 @@
 """Particles as every method sees them: normalised spectra and CTFs of a batch, read when asked for."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cryoloom.data.particles import Particles
-from cryoloom.data.preprocess import Scale, measure_scale, normalise
+from cryoloom.data.preprocess import measure_scale, normalise
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.formation import lattice_ctf
 from cryoloom.physics.fourier import FrequencyLattice
 
 BACKGROUND_RADIUS = 0.45
+KEPT_BYTES = 1 << 29
+
+
+class KeptSpectra:
+    """Spectra (K, P) of the first particles that were read, as many as fit into `KEPT_BYTES` of the CPU's memory.
+
+    Particles are read again and again; what is kept costs a copy instead of a file, a crop and a transform.
+    """
+
+    def __init__(self, particles: int, coefficients: int):
+        self.slot = torch.full((particles,), -1)
+        # Memory is taken as it is written, not before.
+        self.spectra = torch.empty(
+            min(particles, KEPT_BYTES // (8 * coefficients)), coefficients, dtype=torch.complex64
+        )
+        self.used = 0
+
+    def get(self, index: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """Spectra (B, P) of the particles at `index` (B,), a copy; `read` gives those that are not kept."""
+        slot = self.slot[index]
+        kept, missing = torch.nonzero(slot >= 0)[:, 0], torch.nonzero(slot < 0)[:, 0]
+        if not len(missing):
+            return self.spectra[slot]
+        out = self.spectra.new_empty(len(index), self.spectra.shape[1])
+        out[kept] = self.spectra[slot[kept]]
+        out[missing] = read(index[missing]).cpu()
+        self._keep(index[missing], out[missing])
+        return out
+
+    def _keep(self, index: Tensor, spectra: Tensor) -> None:
+        more = min(len(index), len(self.spectra) - self.used)
+        end = self.used + more
+        self.spectra[self.used : end] = spectra[:more]
+        self.slot[index[:more]] = torch.arange(self.used, end)
+        self.used = end
 
 
 class WorkingImages:
     """Spectra of a particle set on the frequency lattice of its working box, one batch at a time.
 
     With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient
-    that is left, stays the same. Without a `scale` that of the particles is measured.
+    that is left, stays the same. Where `finer` images of the same particles are there, theirs are shortened.
     """
 
     def __init__(
@@ -24,7 +61,7 @@ class WorkingImages:
         particles: Particles,
         device: torch.device | str = "cpu",
         box: int | None = None,
-        scale: Scale | None = None,
+        finer: "WorkingImages | None" = None,
     ):
         self.particles = particles
         self.device = torch.device(device)
@@ -33,11 +70,13 @@ class WorkingImages:
         self.lattice = FrequencyLattice.of_box(self.box, self.device)
         self._all = FrequencyLattice.of_box(particles.box, self.device)
         self._radius_px = BACKGROUND_RADIUS * particles.box
-        self._scale = scale or measure_scale(particles, self._radius_px)
+        self._finer = finer
+        self._scale = finer._scale if finer else measure_scale(particles, self._radius_px)
+        self._kept = KeptSpectra(len(particles), len(self.lattice))
 
     def coarse(self, band: float) -> "WorkingImages":
         """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
-        return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)), self._scale)
+        return WorkingImages(self.particles, self.device, max(32, 2 * int(band + 4)), self)
 
     @property
     def clean(self) -> bool:
@@ -49,6 +88,14 @@ class WorkingImages:
 
     def spectrum(self, index: Tensor) -> Tensor:
         """Spectra (B, P) of images normalised to background mean 0 and, as far as it can be told, deviation 1."""
+        if self._finer is not None:
+            return self._finer.spectrum(index)[:, : len(self.lattice)]
+        return self._kept.get(index.cpu(), self._read).to(self.device)
+
+    def _read(self, index: Tensor) -> Tensor:
+        if len(index) == 1:
+            # One transform rounds differently from several.
+            return self._read(index.repeat(2))[:1]
         images = self.particles.images(index).to(self.device)
         normalised = normalise(images, self._radius_px, self._scale)
         # Both lattices are sorted alike: the smaller is a prefix of the larger.

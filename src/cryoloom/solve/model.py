@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -104,9 +104,17 @@ class Model:
             return self.parts["encoder"](batch)
 
     def predict(
-        self, batch: Batch, pose: Pose | None, noise: Tensor | None, latent: Latent | None = None
+        self,
+        batch: Batch,
+        pose: Pose | None,
+        noise: Tensor | None,
+        latent: Latent | None = None,
+        still: "Still | None" = None,
     ) -> Prediction:
-        """What the parts make of a batch: at `pose` and `latent`, else at what the model infers."""
+        """What the parts make of a batch: at `pose` and `latent`, else at what the model infers.
+
+        still: of the field as it is, where there is one.
+        """
         device = self.images.device
         at: Pose = self.poses(batch) if pose is None else pose
         if latent is None and self.conformation is not None and noise is not None:
@@ -115,8 +123,8 @@ class Model:
         z = None if latent is None else latent.z
         if rotation.shape[1] > 1:
             with torch.no_grad():
-                still = self.still(batch.lattice, rotation.shape[:2].numel(), z)
-                misfit = self._misfit(still(rotation), shift, z, batch)
+                seen = (still or Still(self, batch.lattice))(rotation, batch.lattice, z)
+                misfit = self._misfit(seen, shift, z, batch)
             if not torch.is_grad_enabled():
                 return Prediction(at, latent, misfit)
             # Only the best hypothesis has a gradient: the others need no way back.
@@ -129,21 +137,6 @@ class Model:
         """Slices (B, K, P) of the field at rotations (B, K, 3, 3), for conformations z (B, Z)."""
         with self._autocast():
             return self.field.slices(rotation, lattice.k, z)
-
-    def still(self, lattice: FrequencyLattice, many: int, z: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-        """What gives slices (B, K, P) at rotations (B, K, 3, 3) of the field as it is, without gradients.
-
-        Where `many` of them hold more points than a map of one volume, the field is asked for that, and they are its.
-        """
-        if self.conformation is not None or many * len(lattice) < self.images.box**3 / 4:
-            return torch.no_grad()(partial(self.slices, lattice=lattice, z=z))
-        # What lies just beyond the last shell takes part in its interpolation.
-        volume = FourierSlice.of_volume(self.map(float(lattice.radius.max()) + 1), PAD)
-
-        def slices(rotation: Tensor) -> Tensor:
-            return volume.project(rotation.flatten(0, 1), lattice).unflatten(0, rotation.shape[:2])
-
-        return slices
 
     def _misfit(self, slices: Tensor, shift: Tensor, z: Tensor | None, batch: Batch) -> Misfit:
         return least_misfit(slices, shift / self.images.pixel_size, batch.evidence, scaled=z is not None)
@@ -166,6 +159,30 @@ class Model:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+class Still:
+    """Slices of a field as it is, without gradients, up to the band of a lattice.
+
+    Where they hold more points than a map of one volume, the field is asked for that, once, and they are the map's.
+    """
+
+    def __init__(self, model: Model, lattice: FrequencyLattice):
+        self.model, self.band = model, float(lattice.radius.max())
+
+    @cached_property
+    def volume(self) -> FourierSlice:
+        """The map, from which slices are interpolated."""
+        # What lies just beyond the last shell takes part in its interpolation.
+        return FourierSlice.of_volume(self.model.map(self.band + 1), PAD)
+
+    @torch.no_grad()
+    def __call__(self, rotation: Tensor, lattice: FrequencyLattice, z: Tensor | None = None) -> Tensor:
+        """Slices (B, K, P) at rotations (B, K, 3, 3), for conformations z (B, Z)."""
+        points = rotation.shape[:2].numel() * len(lattice)
+        if self.model.conformation is not None or points < self.model.images.box**3 / 4:
+            return self.model.slices(rotation, lattice, z)
+        return self.volume.project(rotation.flatten(0, 1), lattice).unflatten(0, rotation.shape[:2])
 
 
 def best_of(made: Prediction) -> Pose:

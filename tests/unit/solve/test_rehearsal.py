@@ -16,7 +16,7 @@ from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.images import WorkingImages, first_noise
-from cryoloom.solve.model import ComputeSettings, Model
+from cryoloom.solve.model import ComputeSettings, Model, Still
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
 
 LIMIT, PIXEL = 8.0, 4.8
@@ -57,7 +57,7 @@ def test_shifts_fill_a_square_inside_the_limit(generator):
 
 def test_right_answers_cost_nothing_and_wrong_ones_their_distance(model: Model, batch, generator):
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
-    slices = model.still(batch.lattice, 1)(drawn.rotation[:, None])[:, 0]
+    slices = Still(model, batch.lattice)(drawn.rotation[:, None], batch.lattice)[:, 0]
     answers = Answers(256, "s2s2", LIMIT, generator)
     model.parts["poses"] = answers
     noise = first_noise(model.images)
@@ -77,7 +77,7 @@ def test_the_network_learns_from_it_and_the_field_does_not(model: Model, batch, 
     network = [*model.parts["encoder"].parameters(), *model.poses.parameters()]
     optimiser = torch.optim.Adam(network, 3e-3)
     drawn = Rehearsed.drawn(12, len(batch.lattice), generator)
-    slices = model.still(batch.lattice, 1)(drawn.rotation[:, None])[:, 0]
+    slices = Still(model, batch.lattice)(drawn.rotation[:, None], batch.lattice)[:, 0]
     costs = []
     for _ in range(60):
         cost = rehearse(model, batch.index, batch.lattice, slices, noise, drawn).mean() / len(batch.lattice)
@@ -89,11 +89,15 @@ def test_the_network_learns_from_it_and_the_field_does_not(model: Model, batch, 
     assert all(parameter.grad is None for parameter in model.field.parameters())
 
 
-def test_many_slices_are_those_of_the_fields_map(model: Model, batch, generator, monkeypatch):
+def test_many_slices_are_those_of_the_fields_map_which_is_made_once(model: Model, batch, generator, monkeypatch):
     rotation = random_rotations(20, generator).view(10, 2, 3, 3)
-    few = model.still(batch.lattice, 1)(rotation)
+    still, made = Still(model, batch.lattice), []
+    few = torch.cat([still(part, batch.lattice) for part in rotation.split(1)])
     monkeypatch.setattr(model.field, "slices", None)
-    many = model.still(batch.lattice, 1000)(rotation)
+    of_field = model.map
+    monkeypatch.setattr(model, "map", lambda band: made.append(band) or of_field(band))
+    many, _ = still(rotation, batch.lattice), still(rotation, batch.lattice)
+    assert len(made) == 1
     assert few.shape == many.shape == (10, 2, len(batch.lattice))
     assert not few.requires_grad
     assert not many.requires_grad
