@@ -1,7 +1,7 @@
 """The tables that can be measured."""
 
 from cryoloom.errors import InputError
-from cryoloom.evaluate.bench import analysis, cryoai, cryoformer, hetero, tempor
+from cryoloom.evaluate.bench import analysis, cryoai, cryoai_figures, cryoformer, hetero, tempor
 from cryoloom.evaluate.bench.amortised import FIG2, FIG3
 from cryoloom.evaluate.bench.cryodrgn2 import FIG4, TABLE2
 from cryoloom.evaluate.bench.cryoformer_ablations import TABLE3
@@ -23,7 +23,7 @@ def tables() -> dict[str, Table]:
         FIG4,
         FIG2,
         FIG3,
-        *(cryoai.TABLE1, cryoai.FIG3, cryoai.FIG5),
+        *(cryoai.TABLE1, cryoai_figures.FIG3, cryoai_figures.FIG5),
         *(cryoformer.TABLE1, cryoformer.TABLE2, TABLE3, cryoformer.FIG5),
         *(tempor.FIG4, tempor.FIG7, FIG8, tempor.FIG9, MAP, LIQUID),
         *(hetero.FIG5, hetero.KNOWN, hetero.ABINITIO),

@@ -1,0 +1,138 @@
+"""CryoAI: Fig. 3, time by the number of images; Fig. 5, symmetric loss and fields."""
+
+from functools import partial
+from itertools import count
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from cryoloom.data.mrc import read_volume
+from cryoloom.evaluate.align import align_volume
+from cryoloom.evaluate.bench.cryoai_runs import (
+    ADK,
+    ERROR,
+    SCALES,
+    cryoai_run,
+    has_mirror_plane,
+    simulated,
+)
+from cryoloom.evaluate.bench.curves import training_curves
+from cryoloom.evaluate.bench.result import Picture
+from cryoloom.evaluate.bench.tables import Notebook, Table
+from cryoloom.evaluate.fsc import fsc
+from cryoloom.evaluate.truth import true_map
+from cryoloom.model.fields.build import build_field
+
+# 10 Å of the paper's 3.77 Å pixels.
+_REACHED_PX = 2.65
+_OURS: dict[str, dict[str, object]] = {
+    "as published": {"spread": 0, "rehearsal": 0},
+    "with spread and rehearsal": {"spread": 1, "rehearsal": 1},
+}
+
+
+def fig3(book: Notebook) -> None:
+    """Time until a resolution is reached, with few images and with many."""
+    s, curves = book.sizes, {}
+    reached: dict[int, float] = {}
+    for n in (s.particles, s.many):
+        data = simulated(book, ADK, f"set-{n}", "inf", n, s.box)
+        found = cryoai_run(book, ADK, data, f"run-{n}", "--train.keep-maps", train_images=s.particles)
+        curves[f"{n:,} images"] = pixels = _by_pass(book, f"run-{n}", data, 0.5)
+        seconds = [line["seconds"] for line in found.metrics if line["stage"] == "train"]
+        reached[n] = min((t for t, px in zip(seconds, pixels, strict=True) if px <= _REACHED_PX), default=float("nan"))
+        book.row(f"AdK, {n:,} images: time to {_REACHED_PX:g} px", reached[n], "s")
+        book.row(f"AdK, {n:,} images: whole run, wall", found.measured.seconds, "s")
+        book.row(f"AdK, {n:,} images: median {ERROR}", found.number("rotation_error_median"))
+    ratio = reached[s.many] / reached[s.particles]
+    book.row(f"Time to {_REACHED_PX:g} px, {s.many:,} images over {s.particles:,}", ratio, "×", must=1.2, aim=1.0)
+    training_curves(book.images / "cryoai_fig3.png", curves, "resolution to the truth, FSC 0.5, px")
+    caption = f"Resolution after each {s.particles:,} images seen, of a small set and of a large one."
+    book.pictures.append(Picture("cryoai_fig3.png", caption))
+    book.notes.append(
+        f"AdK without noise, simulated at the box of {s.box}; a pass sees {s.particles:,} images, drawn anew of the "
+        f"large set. Resolution to the truth, FSC 0.5. Otherwise as Table 1, {s.passes} passes."
+    )
+
+
+def symmetric(book: Notebook) -> None:
+    """False mirror planes with and without the symmetric loss, as published and with what we add."""
+    s, curves = book.sizes, {}
+    data = simulated(book, ADK, "ideal", "inf", box=s.box)
+    size: dict[str, object] = {"field": "voxels", "train_learning-rate": 0.02, "train_passes": s.symmetric_passes}
+    for words, added in _OURS.items():
+        for loss in ("symmetric", "no-symmetric"):
+            label, name = f"{loss} loss, {words}", f"{loss}-{'-'.join(map(str, added.values()))}"
+            runs = [
+                cryoai_run(book, ADK, data, f"{name}-{seed}", f"--{loss}-loss", seed=seed, **size, **added)
+                for seed in range(s.seeds)
+            ]
+            mirrored = sum(has_mirror_plane(book, f"{name}-{seed}") for seed in range(s.seeds))
+            goals: dict[str, Any] = {"must": 0} if loss == "symmetric" and added["rehearsal"] else {}
+            book.row(f"{label}: false mirror planes, of {s.seeds} seeds", mirrored, **goals)
+            error = median(run.number("rotation_error_median") for run in runs)
+            book.row(f"{label}: median {ERROR}, median of seeds", error)
+            curves[label] = [mean(values) for values in zip(*(r.column("unexplained") for r in runs), strict=True)]
+    training_curves(book.images / "cryoai_fig5_loss.png", curves, "share of the images' power unexplained")
+    book.pictures.append(Picture("cryoai_fig5_loss.png", f"Mean of {s.seeds} seeds, pass by pass."))
+    book.notes.append(
+        f"AdK without noise, voxels as the field, {s.symmetric_passes} passes. A map has a false mirror plane where "
+        "its correlation with its reflection in some plane, over shells to 8 Fourier pixels, is above 0.7; that of the "
+        "true map is 0.50."
+    )
+
+
+def fields(book: Notebook, published: bool = False) -> None:
+    """FourierNet, SIREN and a ReLU network with positional encoding, of about as many parameters.
+
+    published: networks have to learn how a spectrum falls; else their values are scaled to it, shell by shell.
+    """
+    s, curves = book.sizes, {}
+    data = simulated(book, ADK, "fields", "inf", s.field_particles, s.box)
+    flag, words = ("--network.no-shell-scale", ", as published") if published else ("--network.shell-scale", "")
+    for settings in s.fields:
+        name, run = settings.field, settings.field + "-published" * published
+        size = {"network_width": settings.network.width, "network_blocks": settings.network.blocks}
+        cryoai_run(book, ADK, data, run, "--train.keep-maps", flag, field=name, train_passes=s.field_passes, **size)
+        curves[name] = _by_pass(book, run, data, 0.143)
+        built = build_field(settings, s.box, torch.Generator())
+        book.row(f"{name}{words}: parameters", sum(p.numel() for p in built.parameters()))
+        book.row(f"{name}{words}: resolution, FSC 0.143, mean over the passes", mean(curves[name]), "px")
+        book.row(f"{name}{words}: resolution, FSC 0.143, at the end", curves[name][-1], "px")
+    first = float(min(curves, key=lambda name: mean(curves[name])) == "fouriernet")
+    must = 1 if published else None
+    book.row(f"FourierNet converges before SIREN and ReLU + encoding{words}", first, must=must, better="higher")
+    picture = f"cryoai_fig5_fields{'_published' * published}.png"
+    training_curves(book.images / picture, curves, "resolution to the truth, FSC 0.143, px")
+    book.pictures.append(Picture(picture, "Resolution after each pass, by the field."))
+    book.notes.append(f"AdK without noise, {s.field_particles:,} images, {s.field_passes} passes, seed 0.")
+
+
+def _by_pass(book: Notebook, run: str, data: str, threshold: float) -> list[float]:
+    """Resolution to the truth, px, of the map after each pass."""
+    folder, found = book.bench.folder, []
+    for path in (folder / run / f"volumes/pass_{i}.mrc" for i in count(1)):
+        if not path.exists():
+            return found
+        volume, pixel_size = read_volume(path)
+        truth = true_map(folder / data / "truth", volume.shape[-1], pixel_size)
+        curve = fsc(align_volume(volume, truth).volume, truth, pixel_size)
+        found.append(curve.resolution(threshold) / pixel_size)
+    return found
+
+
+FIG3 = Table(
+    name="cryoai-fig3",
+    title="CryoAI, Fig. 3: time by the number of images",
+    about="Time until the map is good enough, from few images and from many.",
+    parts={"time": fig3},
+    scales=SCALES,
+)
+FIG5 = Table(
+    name="cryoai-fig5",
+    title="CryoAI, Fig. 5: symmetric loss and fields",
+    about="False mirror planes with and without the symmetric loss; three kinds of network as the field.",
+    parts={"loss": symmetric, "fields": fields, "fields-published": partial(fields, published=True)},
+    scales=SCALES,
+)
