@@ -1,5 +1,6 @@
 """CryoFormer from the shell: density at known poses, poses corrected on the way, every ablation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,15 @@ def test_the_density_at_known_poses_is_the_molecule(opening: Path, tmp_path: Pat
     assert len([name for name in found if name.startswith("attention_")]) > 1
     assert all(-1 <= value <= 1 for value in found.values())
     assert float(volume_of(run, "flexibility").min()) >= 0
+
+
+def test_what_an_encoder_cannot_say_is_kept_as_it_was_taught(opening: Path, tmp_path: Path):
+    run, truth = tmp_path / "run", opening / "truth"
+    deaf = ("--poses", truth / "particles.star", "--train.passes", 4, "--encoder-rate", 1e-9)
+    cryoloom("reconstruct", opening / "particles.star", "--system", "cryoformer", *QUICK, *deaf, "-o", run)
+    assert "silent-encoder" in [alarm["name"] for alarm in json.loads((run / "alarms.json").read_text())]
+    z, true = np.load(run / "latents.npz")["z_mean"], particles_of(truth).column("conformation").astype(float)
+    assert abs(np.corrcoef(z[:, 0], true)[0, 1]) > 0.8
 
 
 ABLATIONS = [

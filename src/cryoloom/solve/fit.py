@@ -21,7 +21,7 @@ from cryoloom.solve.batches import Batches
 from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps, of_components
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
-from cryoloom.solve.latents import Latents, agreement, prior, read_latents, settled
+from cryoloom.solve.latents import Latents, agreement, prior, read_latents, said_or_taught, settled
 from cryoloom.solve.model import Model, Still
 from cryoloom.solve.placing import Placing
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
@@ -118,11 +118,17 @@ class Fit:
         return state
 
     def latents(self, state: FitState) -> Latents:
-        """Every particle's conformation: as stored where the last stage settled it, else as the model says."""
-        if self.stages[-1].z == "settle":
+        """Every particle's conformation: as stored where the last stage settled it, else as the model says.
+
+        What a model was taught is kept where it cannot say it.
+        """
+        last, given = self.stages[-1], (state.poses, state.noise)
+        if last.z == "settle":
             return state.z
-        pieces = self.batches.pieces(SEARCH_CHUNK)
-        return read_latents(self.model, self.stages[-1], state.poses, state.noise, pieces, self.session.progress)
+        said = read_latents(self.model, last, *given, self.batches.pieces(SEARCH_CHUNK), self.session.progress)
+        if last.z != "taught" or not state.z.mean.any():
+            return said
+        return said_or_taught(self.model, last, state.poses, said, state.z, state.noise)
 
     def agreement(self, state: FitState, latents: Latents) -> Tensor:
         """How far (N,) every image agrees with what is predicted of it, in standard deviations of pure noise."""

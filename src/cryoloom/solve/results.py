@@ -1,5 +1,6 @@
 """What a finished fit leaves in its run directory: the field's map, positive, and the pose of every particle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.contrast import contrast_of
-from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, view_alarms
+from cryoloom.solve.em.alarms import Alarm, map_alarms, mirror_alarms, view_alarms
 from cryoloom.solve.em.results import write_alarms
 from cryoloom.solve.latents import Latents
 from cryoloom.solve.run import Run
@@ -27,11 +28,13 @@ def write_fit(
     contrast: str,
     latents: Latents | None = None,
     agreement: Tensor | None = None,
+    alarms: Sequence[Alarm] = (),
 ) -> str:
     """Write volumes/volume.mrc, particles.star, latents.npz and alarms.json; returns the molecule's contrast.
 
     volume: (D, D, D) as the images have it; mask: (D, D, D) multiplied on; poses: of all particles, shifts in Å.
-    agreement: (N,) of each image with its prediction; its negative is the column junk_score.
+    agreement: (N,) of each image with its prediction; its negative is the column junk_score. alarms: of the fit, to
+    which those of its map and poses are added.
     """
     found = contrast_of((volume * mask)[mask > 0], contrast, particles.has_ctf)
     volume = found.sign * volume
@@ -40,8 +43,8 @@ def write_fit(
     write_star(run.path / "particles.star", particles, pose=poses, columns=columns)
     if latents is not None:
         write_latents(run.path / "latents.npz", latents)
-    alarms = map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3))
-    write_alarms(run, alarms + mirror_alarms(volume * mask) + view_alarms(poses.best_rotation))
+    of_map = map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3))
+    write_alarms(run, [*alarms, *of_map, *mirror_alarms(volume * mask), *view_alarms(poses.best_rotation)])
     run.record(stage="results", contrast=found.name, sign=found.sign)
     return found.name
 

@@ -11,6 +11,7 @@ from cryoloom.model.fields.field import Field
 from cryoloom.model.fields.settings import FieldSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.amplitude import signal_amplitude
+from cryoloom.solve.em.alarms import SILENT_ENCODER
 from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.latents import Latents
@@ -88,5 +89,7 @@ class Setup:
             # Features without a prior need not lie about zero: the map is that of the mean one.
             z = None if latents is None else latents.mean.mean(0).to(self.images.device)
             found = (state.poses, self.settings.contrast, latents, agreement)
-            write_fit(self.session.run, self.particles, model.map(z=z), fit.mask, *found)
+            silent = stages[-1].z == "taught" and latents is state.z
+            alarms = [SILENT_ENCODER] if silent else []
+            write_fit(self.session.run, self.particles, model.map(z=z), fit.mask, *found, alarms)
         return Fitted(model, state, latents)

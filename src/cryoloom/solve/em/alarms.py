@@ -30,6 +30,14 @@ class Alarm:
         return asdict(self)
 
 
+SILENT_ENCODER = Alarm(
+    "silent-encoder",
+    "warning",
+    "The encoder cannot say the conformations that it was taught: the particles keep those of the linear components.",
+    "Maps are made at these. For an encoder that reads other particles, too: more --train.passes or less noise.",
+)
+
+
 def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
     """What a map (D, D, D) itself gives away: NaN, wrong contrast sign, a hollow shell."""
     if not bool(torch.isfinite(volume).all()):
