@@ -53,7 +53,7 @@ class WorkingImages:
     """Spectra of a particle set on the frequency lattice of its working box, one batch at a time.
 
     With a smaller `box` the lattice ends earlier and pixels are coarser: the field of view, and so every coefficient
-    that is left, stays the same. Where `finer` images of the same particles are there, theirs are shortened.
+    that is left, stays the same. With `finer` images of the same particles it shares what these keep.
     """
 
     def __init__(
@@ -70,9 +70,8 @@ class WorkingImages:
         self.lattice = FrequencyLattice.of_box(self.box, self.device)
         self._all = FrequencyLattice.of_box(particles.box, self.device)
         self._radius_px = BACKGROUND_RADIUS * particles.box
-        self._finer = finer
-        self._scale = finer._scale if finer else measure_scale(particles, self._radius_px)
-        self._kept = KeptSpectra(len(particles), len(self.lattice))
+        self._scale = finer._scale if finer is not None else measure_scale(particles, self._radius_px)
+        self._kept = finer._kept if finer is not None else KeptSpectra(len(particles), len(self.lattice))
 
     def coarse(self, band: float) -> "WorkingImages":
         """The same images on the smallest box of 32 pixels or more that holds `band` with room to spare."""
@@ -88,9 +87,8 @@ class WorkingImages:
 
     def spectrum(self, index: Tensor) -> Tensor:
         """Spectra (B, P) of images normalised to background mean 0 and, as far as it can be told, deviation 1."""
-        if self._finer is not None:
-            return self._finer.spectrum(index)[:, : len(self.lattice)]
-        return self._kept.get(index.cpu(), self._read).to(self.device)
+        # Lattices are sorted alike: the smaller is a prefix of the larger.
+        return self._kept.get(index.cpu(), self._read)[:, : len(self.lattice)].to(self.device)
 
     def _read(self, index: Tensor) -> Tensor:
         if len(index) == 1:
@@ -98,8 +96,7 @@ class WorkingImages:
             return self._read(index.repeat(2))[:1]
         images = self.particles.images(index).to(self.device)
         normalised = normalise(images, self._radius_px, self._scale)
-        # Both lattices are sorted alike: the smaller is a prefix of the larger.
-        return self._all.spectrum(normalised)[:, : len(self.lattice)]
+        return self._all.spectrum(normalised)[:, : self._kept.spectra.shape[1]]
 
     def ctf(self, index: Tensor, lattice: FrequencyLattice) -> Tensor:
         """CTF values (B, P) on `lattice`; ones where the particles have none."""

@@ -45,7 +45,7 @@ def ideal(book: Notebook, molecule: Molecule) -> None:
     book.row(f"{what}: median {ERROR}", median(map(rotation_error, found)), must=0.002, aim=0.0004)
     shift = median(shift_error_px2(book, molecule, run) for run in found)
     book.row(f"{what}: shift error, mean square", shift, "px²", must=0.01, aim=0.001)
-    book.row(f"{what}: whole run, wall", median(wall_seconds(run) for run in found), "s")
+    book.row(f"{what}: whole run, wall", median(map(wall_seconds, found)), "s")
     _spread_row(book, what, found)
     if molecule.begun:
         book.row(f"{what}, --polish: resolution to the truth, FSC 0.5", median(map(resolution_px, polished)), "px")
@@ -60,7 +60,7 @@ def _from_nothing(book: Notebook, molecule: Molecule, found: Evaluated) -> None:
     alone = cryoai_run(book, replace(molecule, begun=False), data, run, train_passes=passes)
     what = f"{molecule.name}, ideal, from nothing"
     book.row(f"{what}: resolution to the truth, FSC 0.5", resolution_px(alone), "px")
-    book.row(f"{what}: median {ERROR}", alone.number("rotation_error_median"))
+    book.row(f"{what}: median {ERROR}", rotation_error(alone))
     book.row(f"{what}: false mirror plane", has_mirror_plane(book, run))
     curves = {"begun by searches": found, "from nothing": alone}
     left = {name: [m["unexplained"] for m in of.metrics if m["stage"] == "train"] for name, of in curves.items()}
@@ -81,7 +81,7 @@ def noisy(book: Notebook, molecule: Molecule) -> None:
         book.row(f"{what}: median {ERROR}", median(map(rotation_error, runs)))
         shift = median(shift_error_px2(book, molecule, run) for run in runs)
         book.row(f"{what}: shift error, mean square", shift, "px²")
-        book.row(f"{what}: whole run, wall", median(wall_seconds(run) for run in runs), "s")
+        book.row(f"{what}: whole run, wall", median(map(wall_seconds, runs)), "s")
     what = f"{molecule.name}, −10 dB, cryoai"
     _spread_row(book, what, network)
     ours, refined, theirs = (median(map(resolution_px, runs)) for runs in (network, polished, loom))
@@ -121,8 +121,8 @@ def inference(book: Notebook) -> None:
         for way, run in runs.items():
             what = f"{molecule.name}, {_KINDS[kind]}, {way}"
             book.row(f"{what}: resolution to the truth, FSC 0.5", resolution_px(run), "px")
-            book.row(f"{what}: median {ERROR}", run.number("rotation_error_median"))
-            book.row(f"{what}: whole run, wall", run.measured.seconds, "s")
+            book.row(f"{what}: median {ERROR}", rotation_error(run))
+            book.row(f"{what}: whole run, wall", wall_seconds(run), "s")
             book.row(f"{what}: most memory", run.measured.memory_gb, "GB")
     book.notes.append(_about(replace(book, sizes=replace(book.sizes, seeds=1))))
 

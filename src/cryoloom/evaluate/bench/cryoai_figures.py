@@ -15,7 +15,9 @@ from cryoloom.evaluate.bench.cryoai_runs import (
     SCALES,
     cryoai_run,
     has_mirror_plane,
+    rotation_error,
     simulated,
+    wall_seconds,
 )
 from cryoloom.evaluate.bench.curves import training_curves
 from cryoloom.evaluate.bench.result import Picture
@@ -43,8 +45,8 @@ def fig3(book: Notebook) -> None:
         seconds = [line["seconds"] for line in found.metrics if line["stage"] == "train"]
         reached[n] = min((t for t, px in zip(seconds, pixels, strict=True) if px <= _REACHED_PX), default=float("nan"))
         book.row(f"AdK, {n:,} images: time to {_REACHED_PX:g} px", reached[n], "s")
-        book.row(f"AdK, {n:,} images: whole run, wall", found.measured.seconds, "s")
-        book.row(f"AdK, {n:,} images: median {ERROR}", found.number("rotation_error_median"))
+        book.row(f"AdK, {n:,} images: whole run, wall", wall_seconds(found), "s")
+        book.row(f"AdK, {n:,} images: median {ERROR}", rotation_error(found))
     ratio = reached[s.many] / reached[s.particles]
     book.row(f"Time to {_REACHED_PX:g} px, {s.many:,} images over {s.particles:,}", ratio, "×", must=1.2, aim=1.0)
     training_curves(book.images / "cryoai_fig3.png", curves, "resolution to the truth, FSC 0.5, px")
@@ -71,7 +73,7 @@ def symmetric(book: Notebook) -> None:
             mirrored = sum(has_mirror_plane(book, f"{name}-{seed}") for seed in range(s.seeds))
             goals: dict[str, Any] = {"must": 0} if loss == "symmetric" and added["rehearsal"] else {}
             book.row(f"{label}: false mirror planes, of {s.seeds} seeds", mirrored, **goals)
-            error = median(run.number("rotation_error_median") for run in runs)
+            error = median(map(rotation_error, runs))
             book.row(f"{label}: median {ERROR}, median of seeds", error)
             curves[label] = [mean(values) for values in zip(*(r.column("unexplained") for r in runs), strict=True)]
     training_curves(book.images / "cryoai_fig5_loss.png", curves, "share of the images' power unexplained")
