@@ -42,7 +42,8 @@ class Sizes:
     """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
-    begun_passes, begun_hypotheses: of a molecule that searches begin with, the last with noise.
+    begun_passes, begun_hypotheses: of a molecule that searches begin with, the last with noise. coefficients: share of
+    an image's that a step compares.
     """
 
     particles: int = 5000
@@ -61,6 +62,7 @@ class Sizes:
     field_passes: int = 12
     fields: tuple[FieldSettings, ...] = (_field("fouriernet", 240, 3), _field("siren", 270, 4), _field("mlp", 300, 3))
     begun_hypotheses: int = 8
+    coefficients: float = 1.0
     device: str = "cpu"
 
 
@@ -115,7 +117,8 @@ def cryoai_run(
 ) -> Evaluated:
     """A run of cryoai; settings: beside or instead of the table's, with _ for their dots, flags: what has no value."""
     s = book.sizes
-    chosen = {"encoder_box": s.box, "network_width": s.width, "train_passes": s.passes} | settings
+    sizes = {"encoder_box": s.box, "network_width": s.width, "train_passes": s.passes}
+    chosen = sizes | {"train_coefficients": s.coefficients} | settings
     begun = s.begun.split() if molecule.begun else []
     words = [word for name, value in chosen.items() for word in ("--" + name.replace("_", ".", 1), value)]
     return evaluated_run(book, data, run, "cryoai", *limits_of(book, molecule, seed), *begun, *words, *flags)

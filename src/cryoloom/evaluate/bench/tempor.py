@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,10 @@ from cryoloom.solve.decode import Decoder
 
 # Of rows: what must be reached, what is aimed at.
 Goals = dict[str, dict[str, Any]]
+# A run's latents; these smoothed along their movies; or those of a reader who was told the conformation of every frame.
+Latents = Literal["own", "smoothed", "told"]
 HIGHER: dict[str, Any] = {"better": "higher"}
+_BESIDE: tuple[Latents, ...] = ("smoothed", "told")
 _CAS9 = ("94-179+308-480", "180-307", "481-717", "775-908")
 
 
@@ -116,11 +119,15 @@ class Film:
         reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
         return self.score(run)
 
-    def score(self, run: str, smooth: bool = False, found: bool = False) -> Scored:
-        """Score a run's frames, at latents smoothed along their movies where asked; found: so are its poses."""
+    def score(self, run: str, latents: Latents = "own", found: bool = False) -> Scored:
+        """Score a run's frames at latents of one kind; found: so are its poses."""
         decoder = Decoder.of_run(self.book.bench.folder / run)
         truth = MovieTruth.of(decoder, self.book.bench.folder / self.name / "data/truth")
-        mean = smoothed(decoder.z, *movie_numbers(decoder.particles)) if smooth else decoder.z
+        mean = decoder.z
+        if latents == "smoothed":
+            mean = smoothed(mean, *movie_numbers(decoder.particles))
+        if latents == "told":
+            mean = told(mean, truth.conformation)
         rows = range(0, len(mean), self.sizes.every)
         placed = placed_on_truth(decoder, truth) if found else None
         return Scored(run, score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
@@ -130,6 +137,12 @@ class Film:
         first, n = self.sizes.first, self.sizes.passes
         begun = self.run("cryodrgn", first, beta=self.sizes.beta_first, seed=seed).run
         return Pair(self.run("cryodrgn", first + n, seed=seed), self.run("tempor", n, begun, seed=seed))
+
+
+def told(mean: Tensor, conformation: Tensor) -> Tensor:
+    """Latent means (N, Z) replaced by their medians over all frames of the same true conformation (N,)."""
+    of_each = [mean[conformation == k].median(0).values for k in conformation.unique()]
+    return torch.stack(of_each)[conformation.unique(return_inverse=True)[1]]
 
 
 class Pair(NamedTuple):
@@ -182,12 +195,13 @@ def _own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, fl
 
 
 def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:
-    """Rows of both systems and of the baseline's latents smoothed, medians of seeds; pictures and runs of the first."""
+    """Rows of both systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
     pairs = [film.pair(seed) for seed in range(seeds)]
     _own_rows(book, f"{what}, cryodrgn", [pair.baseline for pair in pairs], {})
     _rows(book, f"{what}, tempor", pairs, goals)
-    smooth = [Pair(pair.baseline, film.score(pair.baseline.run, smooth=True)) for pair in pairs]
+    smooth, bound = ([Pair(p.baseline, film.score(p.baseline.run, kind)) for p in pairs] for kind in _BESIDE)
     _rows(book, f"{what}, cryodrgn smoothed", smooth)
+    _rows(book, f"{what}, cryodrgn told the conformations", bound)
     (baseline, ours), linear = pairs[0], smooth[0].ours
     s, runs = film.sizes, {"cryodrgn": baseline, "cryodrgn, smoothed": linear, "tempor": ours}
     stem = f"tempor_{film.name}"
