@@ -13,7 +13,7 @@ from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
-from cryoloom.evaluate.bench.tempor import Film, Pair, Scored, Sizes
+from cryoloom.evaluate.bench.tempor import Film, Pair, Scored, Sizes, told
 from cryoloom.evaluate.movies import FrameScores
 
 TRUE = torch.linspace(0, 1, 20)
@@ -118,6 +118,11 @@ def test_grids_and_films_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     panels = {"a": np.array([[1.0, -2.0]]), "b": np.zeros((1, 2))}
     assert grids_picture(tmp_path / "g.png", panels, ["r"], ["c", "d"], "%").stat().st_size > 1000
+
+
+def test_who_is_told_the_conformation_reads_all_its_frames_alike():
+    mean = torch.tensor([[0.0], [5.0], [1.0], [7.0], [9.0]])
+    assert told(mean, torch.tensor([2, 4, 2, 2, 4])).flatten().tolist() == [1, 5, 1, 1, 5]
 
 
 def test_the_tables_are_known():

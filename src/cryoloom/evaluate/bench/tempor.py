@@ -37,8 +37,9 @@ class Sizes:
 
     first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta,
     beta_first: of cryodrgn, alone and before tempor, which has its own. batch: of both. every: of so many frames one
-    is scored, prime to the frames of a movie so that each place in it is. noisier: SNRs below that of Fig. 7. seeds: of
-    both systems' training, where a claim hangs on so small a gain that one run says little.
+    is scored, prime to the frames of a movie so that each place in it is. noisier: SNRs below that of Fig. 7. finer:
+    box of its finer images, of the same field of view. seeds: of both systems' training, where a claim hangs on so
+    small a gain that one run says little.
     """
 
     movies: int = 100
@@ -62,6 +63,7 @@ class Sizes:
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
     widths: tuple[int, ...] = (32, 128, 256)
     noisier: tuple[float, ...] = (0.1, 0.03)
+    finer: int = 64
     seeds: int = 3
     device: str = "cpu"
 
@@ -204,7 +206,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
     _rows(book, f"{what}, cryodrgn told the conformations", bound)
     (baseline, ours), linear = pairs[0], smooth[0].ours
     s, runs = film.sizes, {"cryodrgn": baseline, "cryodrgn, smoothed": linear, "tempor": ours}
-    stem = f"tempor_{film.name}"
+    stem = f"tempor_{film.name.replace('-', '_')}"
     file = f"{stem}.png"
     latents = {name: torch.from_numpy(first_component(run.latent.numpy())) for name, run in runs.items()}
     frames_picture(book.images / file, latents, s.span * ours.scores.true, pairs[0].gain, s.unit)
@@ -267,9 +269,20 @@ def cas9_path(book: Notebook) -> tuple[object, ...]:
 
 def cas9(book: Notebook) -> None:
     """Cas9's lobes on their way from the free enzyme to the one with RNA, domain by domain."""
-    film, s = Film(book, "cas9", book.sizes), book.sizes
+    _travelling(book, "cas9", "", book.sizes)
+
+
+def finer(book: Notebook) -> None:
+    """The same in more pixels, so that what is told apart is not cut off at Nyquist."""
+    s = book.sizes
+    pixel, band = s.pixel * s.box / s.finer, s.finer // 2 - 1
+    _travelling(book, "cas9-finer", f", box {s.finer}", replace(s, box=s.finer, pixel=pixel, band=band, seeds=1))
+
+
+def _travelling(book: Notebook, name: str, words: str, s: Sizes) -> None:
+    film = Film(book, name, s)
     film.simulate("constant", cas9_path(book))
-    what = f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames"
+    what = f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames{words}"
     runs = compared(book, film, what, {"better": goal(85, 99.8), "mean": goal(5, 13.5)}, s.seeds)
     for name in ("cryodrgn", "tempor"):
         scores, z = runs[name].scores, runs[name].latent.numpy()
@@ -340,14 +353,14 @@ PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "uni
 _CAS9_SCALES = {
     "mini": Sizes(pixel=3.6, **PATH),
     "paper": replace(_PAPER, pixel=1.35, **PATH),
-    "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,)),
+    "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), finer=28),
 }
 
 FIG7 = Table(
     name="tempor-fig7",
     title="TEMPOR, Fig. 7: domains on their way",
     about="As Fig. 4, of Cas9, whose domains go from where 4CMQ has them to where 4ZT0 has them.",
-    parts={"cas9": cas9, "noisier": noisier},
+    parts={"cas9": cas9, "finer": finer, "noisier": noisier},
     scales=_CAS9_SCALES,
 )
 FIG9 = Table(
