@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryoloom.data.mrc import write_volume
 from cryoloom.model.batch import Batch
@@ -19,6 +19,7 @@ from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
 from cryoloom.solve.batches import Batches
 from cryoloom.solve.components import AmongConformations, ConformationMaps, conformation_maps, of_components
+from cryoloom.solve.descent import Descent
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
 from cryoloom.solve.latents import Latents, agreement, prior, read_latents, said_or_taught, settled
@@ -90,7 +91,7 @@ class Fit:
         ]
         self.scope = scope
         self.mask = soft_sphere(self.images.box, scope.radius_px, device=self.images.device)
-        self.optimisers = {name: optimiser_of(part) for name, part in model.parts.items()}
+        self.descent = Descent(model.parts, session.team)
         self.cpu_lattice = FrequencyLattice.of_box(self.images.box)
         self._seen = time.monotonic()
 
@@ -112,7 +113,7 @@ class Fit:
             state = saved
             for name, part in self.model.parts.items():
                 part.load_state_dict(self.session.saved("parts", dict)[name])
-                self.optimisers[name].load_state_dict(self.session.saved("optimisers", dict)[name])
+            self.descent.load_state_dict(self.session.saved("optimisers", dict))
         while state.stage < len(self.stages):
             state = self._pass(state)
         return state
@@ -165,7 +166,7 @@ class Fit:
 
     def _reset(self, generator: torch.Generator) -> None:
         self.model.field.reset(generator)
-        self.optimisers = {name: optimiser_of(part) for name, part in self.model.parts.items()}
+        self.descent.reset()
 
     @torch.no_grad()
     def _write_map(self, name: str) -> None:
@@ -175,10 +176,7 @@ class Fit:
             write_volume(self.session.run.path / "volumes" / f"{name}.mrc", volume, self.images.pixel_size)
 
     def _train(self, state: FitState, stage: Stage) -> FitState:
-        for name, part in self.model.parts.items():
-            part.requires_grad_(name in stage.train)
-            for group in self.optimisers[name].param_groups:
-                group["lr"] = stage.rates.get(name, stage.lr)
+        self.descent.begin(stage)
         step = self._prior_step if stage.poses == "prior" else self.step
         if stage.poses == "rehearsed":
             step = partial(self._rehearsal_step, Still(self.model, self.images.lattice.prefix(stage.band)))
@@ -217,7 +215,7 @@ class Fit:
             z = None if made.latent is None else made.latent.z.detach()
             rehearsed = self._rehearsed(index, batch.lattice, state.noise, partial(still, z=z))
             price = price + stage.rehearsal * rehearsed
-        self._descend(price.sum() / (len(index) * len(batch.lattice)), stage)
+        self.descent.step(price.sum() / (len(index) * len(batch.lattice)), stage)
         squares = batch.evidence.image_power.new_zeros(2, len(batch.lattice))
         squares[:, kept] = torch.stack([made.misfit.by_coefficient.sum(0), compared.evidence.image_power.sum(0)])
         totals = torch.stack([made.misfit.total.detach().sum() / len(batch.lattice), kl.detach().sum()])
@@ -243,7 +241,7 @@ class Fit:
         mine = self.team.share(torch.arange(len(index)))
         batch = self.model.batch(index[mine], state.noise, stage.band)
         price = self.model.poses.penalty(batch, self.model.poses(batch))
-        self._descend(price.sum() / len(index), stage)
+        self.descent.step(price.sum() / len(index), stage)
         (total,) = self.team.add([price.detach().sum()])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
 
@@ -260,28 +258,9 @@ class Fit:
         """One gradient step of what reads poses on the field's own projections; no image is looked at."""
         lattice = self.images.lattice.prefix(stage.band)
         price = self._rehearsed(index, lattice, state.noise, still)
-        self._descend(price.sum() / (len(index) * len(lattice)), stage)
+        self.descent.step(price.sum() / (len(index) * len(lattice)), stage)
         (total,) = self.team.add([price.detach().sum() / len(lattice)])
         return replace(state, at=state.at + len(index), loss=state.loss + float(total))
-
-    def _descend(self, price: Tensor, stage: Stage) -> None:
-        trained = [self.optimisers[name] for name in stage.train]
-        for optimiser in trained:
-            optimiser.zero_grad()
-        price.backward()
-        self._add_gradients(trained)
-        for optimiser in trained:
-            optimiser.step()
-
-    def _add_gradients(self, optimisers: list[torch.optim.Optimizer]) -> None:
-        if self.team.size == 1:
-            return
-        parameters = [p for o in optimisers for g in o.param_groups for p in g["params"] if p.grad is not None]
-        for parameter in parameters:
-            gradient = parameter.grad
-            assert gradient is not None
-            (summed,) = self.team.add([gradient.to_dense() if gradient.is_sparse else gradient])
-            parameter.grad = summed.to_sparse(1) if gradient.is_sparse else summed
 
     @torch.no_grad()
     def _place(self, state: FitState, stage: Stage) -> FitState:
@@ -393,13 +372,5 @@ class Fit:
 
     def _save(self, metrics: dict[str, Any] | None, state: FitState) -> None:
         weights = {name: part.state_dict() for name, part in self.model.parts.items()}
-        moments = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
-        self.session.save(metrics, fit=state, parts=weights, optimisers=moments)
+        self.session.save(metrics, fit=state, parts=weights, optimisers=self.descent.state_dict())
         self._seen = time.monotonic()
-
-
-def optimiser_of(part: nn.Module) -> torch.optim.Optimizer:
-    """Adam over all parameters of a part; a table's rows move only when their particle is seen."""
-    parameters = list(part.parameters())
-    sparse = any(isinstance(m, nn.Embedding) and m.sparse for m in part.modules())
-    return (torch.optim.SparseAdam if sparse else torch.optim.Adam)(parameters)

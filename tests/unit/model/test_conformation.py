@@ -12,7 +12,7 @@ from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.conformation.settle import settle, signal_sigma
 from cryoloom.model.conformation.table import ConformationTable
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.solve.fit import optimiser_of
+from cryoloom.solve.descent import optimiser_of
 
 
 def test_the_price_is_the_divergence_from_a_standard_normal(generator):

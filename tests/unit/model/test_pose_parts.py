@@ -11,7 +11,7 @@ from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.table import PoseTable
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec, random_rotations
-from cryoloom.solve.fit import optimiser_of
+from cryoloom.solve.descent import optimiser_of
 
 
 def batch_of(planted, index=None) -> Batch:
