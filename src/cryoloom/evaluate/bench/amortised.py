@@ -137,7 +137,7 @@ FIG2 = Table(
     title="CryoPoseNet, Fig. 2: how a rotation is said",
     about="A network reads rotations off noise-free images, as Euler angles, a quaternion or two vectors.",
     parts={"heads": fig2},
-    scales=_SCALES,
+    scales={**_SCALES, "mini": Sizes(particles=9000, passes=12, box=32, pixel_size=2.7, seeds=3)},
 )
 FIG3 = Table(
     name="cryoposenet-fig3",
