@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from cryoloom.data import read_volume
-from cryoloom.evaluate.bench import tempor, tempor_where
+from cryoloom.evaluate.bench import tempor, tempor_films, tempor_where
 from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
-from cryoloom.evaluate.bench.tempor import Film, Pair, Scored, Sizes, told
+from cryoloom.evaluate.bench.tempor_films import Film, Pair, Scored, Sizes, told
 from cryoloom.evaluate.movies import FrameScores
 
 TRUE = torch.linspace(0, 1, 20)
@@ -45,7 +45,7 @@ def test_gains_are_in_percent_of_the_baseline():
     assert scored(20.0, 0.1).rank == pytest.approx(1.0)
 
 
-def pretended_score(self, run: str, smooth: bool = False) -> Scored:
+def pretended_score(self, run: str, latents: str = "own") -> Scored:
     # The seed that ends a run's name makes tempor better.
     seed = int(run.rpartition("-")[2]) if run.endswith(("-1", "-2")) else 0
     return scored(18.0 - seed**2 if "tempor" in run else 20.0, 0.05, run)
@@ -53,10 +53,10 @@ def pretended_score(self, run: str, smooth: bool = False) -> Scored:
 
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     monkeypatch.setattr(Film, "score", pretended_score)
-    monkeypatch.setattr(tempor, "frames_picture", lambda *_: None)
+    monkeypatch.setattr(tempor_films, "frames_picture", lambda *_: None)
     shown: list[list[str]] = []
-    monkeypatch.setattr(tempor, "show_movie", lambda book, film, runs, file: shown.append(runs))
-    monkeypatch.setattr(tempor, "fsc_spread", lambda *_: None)
+    monkeypatch.setattr(tempor_films, "show_movie", lambda book, film, runs, file: shown.append(runs))
+    monkeypatch.setattr(tempor_films, "fsc_spread", lambda *_: None)
     tempor.constant(book)
     simulate, *trained = book.bench.commands
     assert [f"--seed {seed}" in c for seed in range(3) for c in trained[3 * seed : 3 * seed + 3]] == [True] * 9

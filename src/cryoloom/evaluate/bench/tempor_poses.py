@@ -6,7 +6,8 @@ from typing import Any
 from cryoloom.data import read_particles
 from cryoloom.evaluate.bench.runs import reconstructed
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.bench.tempor import HIGHER, PATH, Film, Pair, Scored, Sizes, cas9_path
+from cryoloom.evaluate.bench.tempor import PATH, cas9_path
+from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Pair, Scored, Sizes
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.evaluate.truth import match_particles
 

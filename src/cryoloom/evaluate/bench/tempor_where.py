@@ -15,7 +15,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.evaluate.bench.curves import grids_picture
 from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.bench.tempor import HIGHER, Film, Sizes, compared
+from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Sizes, compared
 
 _SERIES = "liquid/AutoLCET_etching_18x3D_binary.tar.gz"
 # The files do not say it; it decides nothing but the unit in which resolution is told.

@@ -13,18 +13,45 @@ from cryoloom.model.conformation.vae import VAE
 from cryoloom.model.movie_grid import MovieGrid
 from cryoloom.model.weights import draw_weights
 
-# Logistic of the correlation of neighbouring frames that a transition prior starts from: 0.88.
-_FIRST_MEMORY = 2.0
+Prior = Literal["normal", "transition"]
+# Log variance of the step between neighbouring frames that a transition starts from.
+_FIRST_STEP = -1.5
 
 
 class DynamicsSettings(BaseModel, extra="forbid"):
     """How the frames of a movie learn of each other."""
 
     hidden: int = Field(default=64, gt=0, description="Units of the recurrent network, in each direction of time.")
-    prior: Literal["normal", "transition"] = Field(
+    prior: Prior = Field(
         default="normal",
         description="Of z: normal (N(0, 1) for each frame), or transition (learned, given z of the frame before).",
     )
+
+
+class Transition(nn.Module):
+    """A learned step from frame to frame: `p(z_t | z_{t−g}) = N(z + g m(z), g s²(z))` with z = z_{t−g} for gaps of g.
+
+    m and log s² (Z,) are those of a small network, as in a deep Markov model (Krishnan et al. 2017, §4); over a gap
+    steps add up as those of a diffusion do.
+    """
+
+    def __init__(self, z_dim: int, hidden: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(z_dim, hidden), nn.Tanh(), nn.Linear(hidden, 2 * z_dim))
+
+    @torch.no_grad()
+    def stand_still(self) -> None:
+        """Expect z to stay, within a step of the same width everywhere."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.0, _FIRST_STEP]).repeat_interleave(len(last.bias) // 2))
+
+    def forward(self, before: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (B, Z) of z, gaps (B,) after z of the frame before (B, Z)."""
+        move, log_var = self.layers(before).chunk(2, -1)
+        gap = gap[:, None]
+        return before + gap * move, gap * log_var.exp()
 
 
 class DVAE(ConformationModel):
@@ -33,7 +60,7 @@ class DVAE(ConformationModel):
     `(μ_t, log σ_t²) = frames(f_t) + combiner(z_{t−1}, h_t, frames(f_t))` with h = GRU(f_1 … f_T) and z_0 = 0. `frames`
     is the head of the per-frame VAE, and the combiner's last layer starts at zero: before it learns, each frame is read
     as that VAE reads it, so that one's weights can be taken over. KL per frame: to N(0, 1), Ye et al. 2023, eq. 11; or,
-    with a transition prior, to N(aᵍ z_{t−1}, 1 − a²ᵍ) after a gap of g frames, with a learned a for each dimension.
+    with a transition prior, to the `Transition` from the frame before.
     movie, frame: (N,) of all particles; a batch must hold all particles of each of its movies.
     """
 
@@ -58,8 +85,7 @@ class DVAE(ConformationModel):
         self.combiner = nn.Sequential(
             nn.Linear(3 * z_dim + 2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim)
         )
-        learned = settings.prior == "transition"
-        self.memory = nn.Parameter(torch.zeros(z_dim)) if learned else None
+        self.transition = Transition(z_dim, hidden) if settings.prior == "transition" else None
         self.reset(generator)
 
     @torch.no_grad()
@@ -71,8 +97,8 @@ class DVAE(ConformationModel):
             weight.copy_((2 * torch.rand(weight.shape, generator=generator) - 1) * bound)
         for weight in self.combiner[-1].parameters():
             weight.zero_()
-        if self.memory is not None:
-            self.memory.fill_(_FIRST_MEMORY)
+        if self.transition is not None:
+            self.transition.stand_still()
 
     def forward(self, batch: Batch, noise: Tensor) -> Latent:
         """The latent of a batch of whole movies whose features are there."""
@@ -103,10 +129,9 @@ class DVAE(ConformationModel):
     def _kl(self, mean: Tensor, log_var: Tensor, before: Tensor, grid: MovieGrid) -> Tensor:
         """KL (B,) of each frame's Gaussian to its prior, in nats."""
         expected, spread = torch.zeros_like(mean), torch.ones_like(mean)
-        if self.memory is not None:
-            keep = torch.sigmoid(self.memory) ** grid.read(grid.gap)[:, None]
+        if self.transition is not None:
             later = (grid.column > 0)[:, None]
-            expected = torch.where(later, keep * before, expected)
-            spread = torch.where(later, 1 - keep.square(), spread)
+            moved, step = self.transition(before, grid.read(grid.gap))
+            expected, spread = torch.where(later, moved, expected), torch.where(later, step, spread)
         squares = (log_var.exp() + (mean - expected).square()) / spread
         return 0.5 * (squares - 1 - log_var + spread.log()).sum(-1)

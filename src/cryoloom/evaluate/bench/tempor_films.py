@@ -1,0 +1,251 @@
+"""What the benchmarks of TEMPOR share: films, systems that are trained on them, and the scores of their frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryoloom.data.files import replacing
+from cryoloom.data.movies import movie_numbers
+from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread
+from cryoloom.evaluate.bench.result import Picture
+from cryoloom.evaluate.bench.runs import reconstructed
+from cryoloom.evaluate.bench.tables import Notebook
+from cryoloom.evaluate.film import frames, gif_bytes
+from cryoloom.evaluate.latents import conformation_correlation, first_component
+from cryoloom.evaluate.movies import FrameScores, MovieTruth, fitted_to, improvement, placed_on_truth, score_frames
+from cryoloom.evaluate.smoothing import smoothed
+from cryoloom.model.conformation.dvae import Prior
+from cryoloom.solve.decode import Decoder
+
+# Of rows: what must be reached, what is aimed at.
+Goals = dict[str, dict[str, Any]]
+# A run's latents; these smoothed along their movies; or those of a reader who was told the conformation of every frame.
+Latents = Literal["own", "smoothed", "told"]
+HIGHER: dict[str, Any] = {"better": "higher"}
+_BESIDE: tuple[Latents, ...] = ("smoothed", "told")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of it is measured: pixel in Å; span of the path from the first conformation to the last, in a unit.
+
+    first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta,
+    beta_first: of cryodrgn, alone and before tempor, which has its own. batch: of both. every: of so many frames one
+    is scored, prime to the frames of a movie so that each place in it is. noisier: SNRs below that of Fig. 7. finer:
+    box of its finer images, of the same field of view. seeds: of both systems' training, where a claim hangs on so
+    small a gain that one run says little.
+    """
+
+    movies: int = 100
+    frames: int = 10
+    box: int = 48
+    pixel: float = 2.5
+    span: float = 81.0
+    unit: str = "°"
+    snr: float = 0.1
+    z_dim: int = 1
+    width: int = 128
+    blocks: int = 2
+    first: int = 20
+    passes: int = 40
+    band: float = 23.0
+    beta: float = 0.3
+    beta_first: float = 0.05
+    batch: int = 20
+    every: int = 3
+    snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
+    widths: tuple[int, ...] = (32, 128, 256)
+    noisier: tuple[float, ...] = (0.1, 0.03)
+    finer: int = 64
+    seeds: int = 3
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Frames of the run in a folder against their truth: scores, latents (n, Z) of these, what the path spans."""
+
+    run: str
+    scores: FrameScores
+    latent: Tensor
+    span: float
+
+    @property
+    def path_error(self) -> float:
+        """Mean distance of the recovered map from its true place on the path, in the unit of the span."""
+        return self.span * float((self.scores.found - self.scores.true).abs().mean())
+
+    @property
+    def rank(self) -> float:
+        """|Spearman's ρ| of the latent's first component with the true place on the path."""
+        return conformation_correlation(self.latent.numpy(), self.scores.true.numpy())
+
+
+@dataclass(frozen=True)
+class Film:
+    """A simulated movie set in the folder `name` of a bench, and runs on it."""
+
+    book: Notebook
+    name: str
+    sizes: Sizes
+
+    def simulate(self, motion: str, what: tuple[object, ...] = (), more: tuple[object, ...] = ("--shift", 0)) -> None:
+        """A molecule, by default the phantom whose half turns, `motion` along its path, each frame seen from anywhere.
+
+        what: the molecule and its path, more: further options, as for `simulate`.
+        """
+        s, out = self.sizes, f"{self.name}/data"
+        what = what or ("phantom", "--turn", s.span)
+        movies = f"--movies {s.movies} --frames {s.frames} --motion {motion}"
+        grid = f"--box {s.box} --pixel-size {s.pixel:g} --snr {s.snr:g} --seed 0"
+        self.book.bench.cryoloom(out, "simulate", *what, *movies.split(), *grid.split(), *more, "-o", out)
+
+    def run(
+        self, system: str, passes: int, init: str = "", beta: float = 0, seed: int = 0, prior: Prior = "normal"
+    ) -> Scored:
+        """Train a system and score its frames; poses are the true ones.
+
+        beta: of cryodrgn, the table's by default. prior: of tempor, as published by default.
+        """
+        s = self.sizes
+        run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "normal")
+        run += (f"-after-{Path(init).name}" if init else "") + f"-{seed}" * bool(seed)
+        poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
+        size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
+        band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"
+        steps = f"--train.batch-size {s.batch} --train.coefficients 1"
+        published = ("--z-start", "none", "--settle-rounds", 0, "--beta", beta or s.beta)
+        more = ("--dynamics.prior", prior) if system == "tempor" else published
+        given = ("--seed", seed, *poses, *size.split(), *steps.split(), *band.split(), *more)
+        reconstructed(self.book, f"{self.name}/data/particles.star", run, system, *given)
+        return self.score(run)
+
+    def score(self, run: str, latents: Latents = "own", found: bool = False) -> Scored:
+        """Score a run's frames at latents of one kind; found: so are its poses."""
+        decoder = Decoder.of_run(self.book.bench.folder / run)
+        truth = MovieTruth.of(decoder, self.book.bench.folder / self.name / "data/truth")
+        mean = decoder.z
+        if latents == "smoothed":
+            mean = smoothed(mean, *movie_numbers(decoder.particles))
+        if latents == "told":
+            mean = told(mean, truth.conformation)
+        rows = range(0, len(mean), self.sizes.every)
+        placed = placed_on_truth(decoder, truth) if found else None
+        return Scored(run, score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
+
+    def pair(self, seed: int = 0) -> "Pair":
+        """cryodrgn and, begun from its first passes, tempor, both trained equally long."""
+        first, n = self.sizes.first, self.sizes.passes
+        begun = self.run("cryodrgn", first, beta=self.sizes.beta_first, seed=seed).run
+        return Pair(self.run("cryodrgn", first + n, seed=seed), self.run("tempor", n, begun, seed=seed))
+
+    def learned_pair(self, seed: int = 0) -> "Pair":
+        """cryodrgn, and tempor with a learned transition, from nothing."""
+        n = self.sizes.first + self.sizes.passes
+        return Pair(self.run("cryodrgn", n, seed=seed), self.run("tempor", n, seed=seed, prior="transition"))
+
+
+def told(mean: Tensor, conformation: Tensor) -> Tensor:
+    """Latent means (N, Z) replaced by their medians over all frames of the same true conformation (N,)."""
+    of_each = [mean[conformation == k].median(0).values for k in conformation.unique()]
+    return torch.stack(of_each)[conformation.unique(return_inverse=True)[1]]
+
+
+class Pair(NamedTuple):
+    """A run that is measured against another on the same frames."""
+
+    baseline: Scored
+    ours: Scored
+
+    @property
+    def gain(self) -> Tensor:
+        """Improvement factors (n,) of frames, eq. 16, in percent."""
+        return 100 * improvement(self.baseline.scores.resolution, self.ours.scores.resolution)
+
+    @property
+    def mean(self) -> float:
+        """Mean improvement, %."""
+        return float(self.gain.mean())
+
+    @property
+    def better(self) -> float:
+        """Share of frames that are better, %."""
+        return 100 * float((self.gain > 0).float().mean())
+
+
+def rows_of_pairs(book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None) -> None:
+    """Medians over the seeds of pairs, and between what the mean improvement lies."""
+    goals, means = goals or {}, [pair.mean for pair in pairs]
+    book.row(
+        f"{what}: frames better than cryodrgn", median(p.better for p in pairs), "%", **goals.get("better", HIGHER)
+    )
+    book.row(f"{what}: mean improvement, eq. 16", median(means), "%", **goals.get("mean", HIGHER))
+    for words, value in (("least", min(means)), ("most", max(means))) if len(pairs) > 1 else ():
+        book.row(f"{what}: mean improvement, {words} of {len(pairs)} seeds", value, "%", **HIGHER)
+    own_rows(book, what, [pair.ours for pair in pairs], goals.get("path", {}))
+
+
+def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, float]) -> None:
+    """Medians over the seeds of runs."""
+    unit, scores = book.sizes.unit, [run.scores for run in runs]
+    resolution, psnr, ssim = (
+        median(float(getattr(s, name).mean()) for s in scores) for name in ("resolution", "psnr", "ssim")
+    )
+    error = median(run.path_error for run in runs)
+    book.row(f"{what}: error of the recovered place on the path, mean", error, unit, **goals)
+    rank = median(run.rank for run in runs)
+    book.row(f"{what}: |Spearman| of latent and place on the path", rank, better="higher")
+    book.row(f"{what}: resolution, FSC 0.5, mean of frames", resolution, "Å")
+    book.row(f"{what}: PSNR after low-pass, mean", psnr, "dB", better="higher")
+    book.row(f"{what}: SSIM after low-pass, mean", ssim, better="higher")
+
+
+def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:
+    """Rows of both systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
+    pairs = [film.pair(seed) for seed in range(seeds)]
+    own_rows(book, f"{what}, cryodrgn", [pair.baseline for pair in pairs], {})
+    rows_of_pairs(book, f"{what}, tempor", pairs, goals)
+    smooth, bound = ([Pair(p.baseline, film.score(p.baseline.run, kind)) for p in pairs] for kind in _BESIDE)
+    rows_of_pairs(book, f"{what}, cryodrgn smoothed", smooth)
+    rows_of_pairs(book, f"{what}, cryodrgn told the conformations", bound)
+    (baseline, ours), linear = pairs[0], smooth[0].ours
+    s, runs = film.sizes, {"cryodrgn": baseline, "cryodrgn, smoothed": linear, "tempor": ours}
+    stem = f"tempor_{film.name.replace('-', '_')}"
+    file = f"{stem}.png"
+    latents = {name: torch.from_numpy(first_component(run.latent.numpy())) for name, run in runs.items()}
+    frames_picture(book.images / file, latents, s.span * ours.scores.true, pairs[0].gain, s.unit)
+    book.pictures.append(Picture(file, f"Latent and true place on the path, and improvement factors ({film.name})."))
+    curves = {name: run.scores.curves for name, run in runs.items()}
+    fsc_spread(book.images / f"{stem}_fsc.png", curves, s.pixel)
+    book.pictures.append(Picture(f"{stem}_fsc.png", f"FSC to the truth, mean and spread of frames ({film.name})."))
+    show_movie(book, film, [baseline.run, ours.run], f"{stem}.gif")
+    book.notes.append(
+        f"{s.pixel:g} Å a pixel, poses known, every frame seen from a direction of its own. Same field (mlp, "
+        f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
+        f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), for {s.first + s.passes} passes; "
+        f"tempor at its defaults for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse). "
+        f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
+    )
+    return runs
+
+
+def show_movie(book: Notebook, film: Film, runs: list[str], file: str) -> None:
+    """The maps of one movie's frames as runs have them and as they truly are, side by side, as a GIF."""
+    decoders = [Decoder.of_run(book.bench.folder / run) for run in runs]
+    truth = MovieTruth.of(decoders[0], book.bench.folder / film.name / "data/truth")
+    rows = next(iter(decoders[0].particles.movies().values())).tolist()
+    true = [truth.maps[int(truth.conformation[row])] for row in rows]
+    made = [[d.volume(d.z[row]) for row in rows] for d in decoders]
+    drawn = frames(
+        [fitted_to(v, t)[0].float() for maps in (*made, true) for v, t in zip(maps, true, strict=True)], sides=1
+    )
+    beside = [np.concatenate(drawn[i :: len(rows)], 1) for i in range(len(rows))]
+    with replacing(book.images / file) as temporary:
+        temporary.write_bytes(gif_bytes(beside, back=True))
+    caption = f"The first movie, frame by frame ({film.name}): cryodrgn, tempor, truth; up to two thirds of Nyquist."
+    book.pictures.append(Picture(file, caption))
