@@ -25,7 +25,9 @@ def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
     refinement = Refinement(images, settings, scope.group, halves, scope.shift_px, scope.radius_px, session.team)
     state = session.saved("refine", RefineState)
     if state is None:
-        state = start_from_poses(refinement, poses)
+        known = start_from_poses(refinement, poses)
+        # One network read the poses of both halves: what these agree on beyond its first shells may be its errors.
+        state = refinement.start(known.volume, known.noise, settings.search_band, known.poses)
     state = run_refinement(refinement, state, session, search=True)
     write_refined(setup.particles, refinement, state, setup.settings.contrast, session)
 

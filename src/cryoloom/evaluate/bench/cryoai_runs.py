@@ -42,8 +42,8 @@ class Sizes:
     """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
-    begun_passes, begun_hypotheses: of a molecule that searches begin with, the last with noise. coefficients: share of
-    an image's that a step compares.
+    begun_passes: of a molecule that searches begin with. noisy_hypotheses: of a pose, with noise. coefficients: share
+    of an image's that a step compares.
     """
 
     particles: int = 5000
@@ -61,7 +61,7 @@ class Sizes:
     field_particles: int = 2000
     field_passes: int = 12
     fields: tuple[FieldSettings, ...] = (_field("fouriernet", 240, 3), _field("siren", 270, 4), _field("mlp", 300, 3))
-    begun_hypotheses: int = 8
+    noisy_hypotheses: int = 8
     coefficients: float = 1.0
     device: str = "cpu"
 
@@ -97,7 +97,7 @@ def network_and_polished(book: Notebook, molecule: Molecule, kind: str, seed: in
     passes = {"ideal": book.sizes.ideal_passes, "noisy": book.sizes.passes}[kind]
     passes = book.sizes.begun_passes if molecule.begun else passes
     # In noise several poses are likely; without it the network says the one more exactly alone.
-    several = {"hypotheses": book.sizes.begun_hypotheses} if molecule.begun and kind == "noisy" else {}
+    several = {"hypotheses": book.sizes.noisy_hypotheses} if kind == "noisy" else {}
     polished = cryoai_run(book, molecule, data, run, "--polish", seed=seed, train_passes=passes, **several)
     found = f"{run}/network/evaluation.json"
     book.bench.cryoloom(found, "evaluate", f"{run}/network", "--truth", f"{data}/truth")
