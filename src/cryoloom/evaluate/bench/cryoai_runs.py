@@ -117,8 +117,12 @@ def cryoai_run(
 ) -> Evaluated:
     """A run of cryoai; settings: beside or instead of the table's, with _ for their dots, flags: what has no value."""
     s = book.sizes
-    sizes = {"encoder_box": s.box, "network_width": s.width, "train_passes": s.passes}
-    chosen = sizes | {"train_coefficients": s.coefficients} | settings
+    chosen = {
+        "encoder_box": s.box,
+        "network_width": s.width,
+        "train_passes": s.passes,
+        "train_coefficients": s.coefficients,
+    } | settings
     begun = s.begun.split() if molecule.begun else []
     words = [word for name, value in chosen.items() for word in ("--" + name.replace("_", ".", 1), value)]
     return evaluated_run(book, data, run, "cryoai", *limits_of(book, molecule, seed), *begun, *words, *flags)

@@ -43,7 +43,7 @@ def transition(book: Notebook, motion: str, goals: Goals, seeds: int | None = No
     film.simulate(motion)
     pairs = [film.learned_pair(seed) for seed in range(seeds or s.seeds)]
     rows_of_pairs(book, f"{_what(film)}, tempor with a learned transition", pairs, goals)
-    book.notes.append(f"tempor with --dynamics.prior transition, from nothing, for {s.first + s.passes} passes.")
+    book.notes.append(f"tempor with --dynamics.prior transition, from nothing, for {s.all_passes} passes.")
 
 
 def cas9_path(book: Notebook) -> tuple[object, ...]:
@@ -104,7 +104,7 @@ def pretraining(book: Notebook) -> None:
     film = Film(book, "pretraining", book.sizes)
     film.simulate("reversing")
     baseline, begun = film.pair()
-    alone = film.run("tempor", book.sizes.first + book.sizes.passes)
+    alone = film.run("tempor", book.sizes.all_passes)
     rows_of_pairs(book, "tempor from cryodrgn", [Pair(baseline, begun)])
     rows_of_pairs(book, "tempor from nothing", [Pair(baseline, alone)])
 

@@ -65,6 +65,11 @@ class Sizes:
     seeds: int = 3
     device: str = "cpu"
 
+    @property
+    def all_passes(self) -> int:
+        """What a system is trained for that nothing was trained before."""
+        return self.first + self.passes
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -140,20 +145,20 @@ class Film:
 
     def pair(self, seed: int = 0) -> "Pair":
         """cryodrgn and, begun from its first passes, tempor, both trained equally long."""
-        first, n = self.sizes.first, self.sizes.passes
-        begun = self.run("cryodrgn", first, beta=self.sizes.beta_first, seed=seed).run
-        return Pair(self.run("cryodrgn", first + n, seed=seed), self.run("tempor", n, begun, seed=seed))
+        s = self.sizes
+        begun = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed).run
+        return Pair(self.run("cryodrgn", s.all_passes, seed=seed), self.run("tempor", s.passes, begun, seed=seed))
 
     def learned_pair(self, seed: int = 0) -> "Pair":
         """cryodrgn, and tempor with a learned transition, from nothing."""
-        n = self.sizes.first + self.sizes.passes
+        n = self.sizes.all_passes
         return Pair(self.run("cryodrgn", n, seed=seed), self.run("tempor", n, seed=seed, prior="transition"))
 
 
 def told(mean: Tensor, conformation: Tensor) -> Tensor:
     """Latent means (N, Z) replaced by their medians over all frames of the same true conformation (N,)."""
-    of_each = [mean[conformation == k].median(0).values for k in conformation.unique()]
-    return torch.stack(of_each)[conformation.unique(return_inverse=True)[1]]
+    kinds, of = conformation.unique(return_inverse=True)
+    return torch.stack([mean[conformation == kind].median(0).values for kind in kinds])[of]
 
 
 class Pair(NamedTuple):
@@ -227,7 +232,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
     book.notes.append(
         f"{s.pixel:g} Å a pixel, poses known, every frame seen from a direction of its own. Same field (mlp, "
         f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
-        f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), for {s.first + s.passes} passes; "
+        f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), for {s.all_passes} passes; "
         f"tempor at its defaults for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse). "
         f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
     )

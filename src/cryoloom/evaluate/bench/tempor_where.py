@@ -50,7 +50,7 @@ def gains(book: Notebook) -> None:
     book.pictures.append(Picture("tempor_map.png", "Mean improvement of tempor on cryodrgn, by motion, noise, movies."))
     book.notes.append(
         f"The phantom's half turns to and fro from a random place, {s.frames} frames a movie, box {s.box} of "
-        f"{s.pixel:g} Å, poses known; cryodrgn for {s.first + s.passes} passes, tempor for {s.passes} from "
+        f"{s.pixel:g} Å, poses known; cryodrgn for {s.all_passes} passes, tempor for {s.passes} from "
         f"{s.first} of cryodrgn."
     )
 
