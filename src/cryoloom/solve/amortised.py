@@ -72,8 +72,7 @@ class AmortisedSettings(ReadingSettings):
     polish: bool = Field(
         default=False, description="Refine the network's poses as loom does, with half-maps and uncertainties."
     )
-    # Poses of a network are so coarse that the map is long still sharpening while they move by little.
-    refinement: RefineSettings = RefineSettings(iterations=15, still_degrees=0.03)
+    refinement: RefineSettings = RefineSettings()
 
 
 def amortised_parts(
