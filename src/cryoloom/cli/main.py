@@ -1,6 +1,7 @@
 """The `cryoloom` command: subcommands, and errors as sentences."""
 
 import atexit
+import ctypes
 import errno
 import gc
 import os
@@ -14,6 +15,9 @@ from cryoloom.errors import EchoedError, InputError, TeammateLostError
 
 # At its end Python looks for garbage in all that the libraries hold, which takes longer than many a command.
 atexit.register(gc.freeze)
+
+# As in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 # Module and one line of each command: nothing is imported before it is called.
 COMMANDS = {
@@ -51,8 +55,17 @@ def build_app(called: str | None = None) -> App:
     return app
 
 
+def _keep_freed_memory() -> None:
+    """Have the C library keep what tensors leave: else each asks for pages anew, which the kernel first fills with 0."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 512 << 20)
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: exit 0 when all is well, 2 for what the user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
+    _keep_freed_memory()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

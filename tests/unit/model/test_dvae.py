@@ -80,7 +80,7 @@ def test_every_frame_hears_of_all_frames_of_its_movie(drawn):
 
 def test_it_starts_as_the_vae_of_single_frames(drawn):
     features, noise = drawn
-    made = DVAE(FEATURES, Z, DynamicsSettings(), (MOVIE, FRAME), torch.Generator().manual_seed(0))
+    made = DVAE(FEATURES, Z, DynamicsSettings(prior="normal"), (MOVIE, FRAME), torch.Generator().manual_seed(0))
     alone = made.frames(batch_of(features), noise)
     for whole, part in zip(made(batch_of(features), noise), alone, strict=True):
         assert torch.allclose(whole, part, atol=1e-6)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-_EVERY_SECONDS = 0.05
+_EVERY_SECONDS = 0.25
 
 
 class CommandError(Exception):
@@ -57,7 +57,7 @@ def measure(command: list[str], folder: Path, log: Path) -> Measured:
 
 
 class _MemoryWatch(threading.Thread):
-    """Looks at a process and its children many times a second and keeps the largest sums, in bytes."""
+    """Looks at a process and its children several times a second and keeps the largest sums, in bytes."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)

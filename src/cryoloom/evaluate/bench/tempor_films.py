@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -34,8 +34,9 @@ _BESIDE: tuple[Latents, ...] = ("smoothed", "told")
 class Sizes:
     """How much of it is measured: pixel in Å; span of the path from the first conformation to the last, in a unit.
 
-    first, passes: of cryodrgn before tempor takes over, and of either from there. band: Fourier pixels. beta,
-    beta_first: of cryodrgn, alone and before tempor, which has its own. batch: of both. every: of so many frames one
+    first, passes: of cryodrgn before tempor takes over, as published, and of either from there; from nothing each is
+    trained for their sum. band: Fourier pixels. beta, beta_first: of cryodrgn, alone and before tempor, which has its
+    own. batch: of both. every: of so many frames one
     is scored, prime to the frames of a movie so that each place in it is. noisier: SNRs below that of Fig. 7. finer:
     box of its finer images, of the same field of view. seeds: of both systems' training, where a claim hangs on so
     small a gain that one run says little.
@@ -99,7 +100,7 @@ class Film:
     name: str
     sizes: Sizes
 
-    def simulate(self, motion: str, what: tuple[object, ...] = (), more: tuple[object, ...] = ("--shift", 0)) -> None:
+    def simulate(self, motion: str, what: tuple[object, ...] = (), more: tuple[object, ...] = ("--shift", 0)) -> Self:
         """A molecule, by default the phantom whose half turns, `motion` along its path, each frame seen from anywhere.
 
         what: the molecule and its path, more: further options, as for `simulate`.
@@ -109,16 +110,17 @@ class Film:
         movies = f"--movies {s.movies} --frames {s.frames} --motion {motion}"
         grid = f"--box {s.box} --pixel-size {s.pixel:g} --snr {s.snr:g} --seed 0"
         self.book.bench.cryoloom(out, "simulate", *what, *movies.split(), *grid.split(), *more, "-o", out)
+        return self
 
     def run(
-        self, system: str, passes: int, init: str = "", beta: float = 0, seed: int = 0, prior: Prior = "normal"
+        self, system: str, passes: int, init: str = "", beta: float = 0, seed: int = 0, prior: Prior = "transition"
     ) -> Scored:
         """Train a system and score its frames; poses are the true ones.
 
-        beta: of cryodrgn, the table's by default. prior: of tempor, as published by default.
+        beta: of cryodrgn, the table's by default. prior: of tempor.
         """
         s = self.sizes
-        run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "normal")
+        run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "transition")
         run += (f"-after-{Path(init).name}" if init else "") + f"-{seed}" * bool(seed)
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
@@ -144,15 +146,14 @@ class Film:
         return Scored(run, score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
 
     def pair(self, seed: int = 0) -> "Pair":
-        """cryodrgn and, begun from its first passes, tempor, both trained equally long."""
-        s = self.sizes
-        begun = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed).run
-        return Pair(self.run("cryodrgn", s.all_passes, seed=seed), self.run("tempor", s.passes, begun, seed=seed))
+        """cryodrgn and tempor, both from nothing and trained equally long."""
+        return Pair(*(self.run(system, self.sizes.all_passes, seed=seed) for system in ("cryodrgn", "tempor")))
 
-    def learned_pair(self, seed: int = 0) -> "Pair":
-        """cryodrgn, and tempor with a learned transition, from nothing."""
-        n = self.sizes.all_passes
-        return Pair(self.run("cryodrgn", n, seed=seed), self.run("tempor", n, seed=seed, prior="transition"))
+    def begun(self, prior: Prior, seed: int = 0) -> Scored:
+        """tempor begun from cryodrgn's first passes, trained equally long in all; with N(0, 1) as published."""
+        s = self.sizes
+        first = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed).run
+        return self.run("tempor", s.passes, first, seed=seed, prior=prior)
 
 
 def told(mean: Tensor, conformation: Tensor) -> Tensor:
@@ -211,15 +212,18 @@ def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, flo
 
 
 def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:
-    """Rows of both systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
+    """Rows of the systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
     pairs = [film.pair(seed) for seed in range(seeds)]
+    published = [Pair(pair.baseline, film.begun("normal", seed)) for seed, pair in enumerate(pairs)]
     own_rows(book, f"{what}, cryodrgn", [pair.baseline for pair in pairs], {})
     rows_of_pairs(book, f"{what}, tempor", pairs, goals)
+    rows_of_pairs(book, f"{what}, tempor as published", published)
     smooth, bound = ([Pair(p.baseline, film.score(p.baseline.run, kind)) for p in pairs] for kind in _BESIDE)
     rows_of_pairs(book, f"{what}, cryodrgn smoothed", smooth)
     rows_of_pairs(book, f"{what}, cryodrgn told the conformations", bound)
-    (baseline, ours), linear = pairs[0], smooth[0].ours
-    s, runs = film.sizes, {"cryodrgn": baseline, "cryodrgn, smoothed": linear, "tempor": ours}
+    (baseline, ours), s = pairs[0], film.sizes
+    runs = {"cryodrgn": baseline, "cryodrgn, smoothed": smooth[0].ours}
+    runs |= {"tempor as published": published[0].ours, "tempor": ours}
     stem = f"tempor_{film.name.replace('-', '_')}"
     file = f"{stem}.png"
     latents = {name: torch.from_numpy(first_component(run.latent.numpy())) for name, run in runs.items()}
@@ -232,8 +236,9 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
     book.notes.append(
         f"{s.pixel:g} Å a pixel, poses known, every frame seen from a direction of its own. Same field (mlp, "
         f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
-        f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), for {s.all_passes} passes; "
-        f"tempor at its defaults for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse). "
+        f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), and tempor at its defaults for "
+        f"{s.all_passes} passes; tempor as published (`--dynamics.prior normal`) for {s.passes} from {s.first} of "
+        f"cryodrgn at β {s.beta_first:g} (0.3 was worse). "
         f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
     )
     return runs

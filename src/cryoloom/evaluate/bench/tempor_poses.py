@@ -64,8 +64,8 @@ class Found:
 
 
 def _simulated(book: Notebook) -> Found:
-    found = Found(book, Film(book, "found", book.sizes))
-    found.film.simulate("constant", cas9_path(book), ("--shift", 2, "--tumbling", book.sizes.tumbling))
+    moved = ("--shift", 2, "--tumbling", book.sizes.tumbling)
+    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved))
     s = book.sizes
     book.notes.append(
         f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames of {s.box} pixels of {s.pixel:g} Å, cropped to "

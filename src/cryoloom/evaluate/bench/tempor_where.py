@@ -37,8 +37,7 @@ def gains(book: Notebook) -> None:
     for place in np.ndindex(*found.shape):
         count, span, snr = s.counts[place[0]], s.spans[place[1]], s.snrs[place[2]]
         film = Film(book, f"{span:g}-{snr:g}-{count}", replace(s, movies=count, span=span, snr=snr))
-        film.simulate("reversing")
-        pair, what = film.pair(), f"{span:g}°, SNR {snr:g}, {count} movies"
+        pair, what = film.simulate("reversing").pair(), f"{span:g}°, SNR {snr:g}, {count} movies"
         found[place] = pair.mean
         book.row(f"{what}: mean improvement, eq. 16", pair.mean, "%", **HIGHER)
         book.row(f"{what}: frames better than cryodrgn", pair.better, "%", **HIGHER)
@@ -50,8 +49,7 @@ def gains(book: Notebook) -> None:
     book.pictures.append(Picture("tempor_map.png", "Mean improvement of tempor on cryodrgn, by motion, noise, movies."))
     book.notes.append(
         f"The phantom's half turns to and fro from a random place, {s.frames} frames a movie, box {s.box} of "
-        f"{s.pixel:g} Å, poses known; cryodrgn for {s.all_passes} passes, tempor for {s.passes} from "
-        f"{s.first} of cryodrgn."
+        f"{s.pixel:g} Å, poses known; both systems for {s.all_passes} passes."
     )
 
 
@@ -62,8 +60,8 @@ def etching(book: Notebook) -> None:
         names.append(f"etching-{number:02d}.mrc")
         write_volume(book.bench.folder / names[-1], volume, _VOXEL)
     s = book.sizes
-    film = Film(book, "etching", replace(s, frames=len(names)))
-    film.simulate("constant", tuple(names), ("--shift", 0, "--no-ctf"))
+    more = ("--shift", 0, "--no-ctf")
+    film = Film(book, "etching", replace(s, frames=len(names))).simulate("constant", tuple(names), more)
     compared(book, film, f"Dissolving nanoparticle, SNR {s.snr:g}, {s.movies} × {len(names)} frames", {})
     book.notes.append(
         f"{len(names)} maps of one particle, tomograms in a liquid cell that were made binary by their authors, each a "

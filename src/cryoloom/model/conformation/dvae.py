@@ -23,8 +23,9 @@ class DynamicsSettings(BaseModel, extra="forbid"):
 
     hidden: int = Field(default=64, gt=0, description="Units of the recurrent network, in each direction of time.")
     prior: Prior = Field(
-        default="normal",
-        description="Of z: normal (N(0, 1) for each frame), or transition (learned, given z of the frame before).",
+        default="transition",
+        description="Of z: transition (learned, given z of the frame before), or normal (N(0, 1) for each frame), as "
+        "in the paper.",
     )
 
 
