@@ -56,7 +56,7 @@ def build_app(called: str | None = None) -> App:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what tensors leave: else each asks for pages anew, which the kernel first fills with 0."""
+    """Have the C library keep what tensors leave: else each asks anew for pages, which the kernel fills with zeros."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 32 << 20)

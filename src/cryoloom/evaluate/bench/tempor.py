@@ -87,9 +87,9 @@ def pretraining(book: Notebook) -> None:
     baseline, ours = film.pair()
     alone = film.run("tempor", book.sizes.all_passes, prior="normal")
     runs = {
-        "tempor as published, from cryodrgn": film.begun("normal"),
+        "tempor as published, from cryodrgn": film.begun("normal").ours,
         "tempor as published, from nothing": alone,
-        "tempor from cryodrgn": film.begun("transition"),
+        "tempor from cryodrgn": film.begun("transition").ours,
         "tempor from nothing": ours,
     }
     for what, run in runs.items():

@@ -28,6 +28,7 @@ Goals = dict[str, dict[str, Any]]
 Latents = Literal["own", "smoothed", "told"]
 HIGHER: dict[str, Any] = {"better": "higher"}
 _BESIDE: tuple[Latents, ...] = ("smoothed", "told")
+_BASELINE = "cryodrgn"
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,11 @@ class Film:
         """cryodrgn and tempor, both from nothing and trained equally long."""
         return Pair(*(self.run(system, self.sizes.all_passes, seed=seed) for system in ("cryodrgn", "tempor")))
 
-    def begun(self, prior: Prior, seed: int = 0) -> Scored:
-        """tempor begun from cryodrgn's first passes, trained equally long in all; with N(0, 1) as published."""
+    def begun(self, prior: Prior, seed: int = 0) -> "Pair":
+        """cryodrgn's first passes and tempor from there, trained equally long in all; with N(0, 1) as published."""
         s = self.sizes
-        first = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed).run
-        return self.run("tempor", s.passes, first, seed=seed, prior=prior)
+        first = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed)
+        return Pair(first, self.run("tempor", s.passes, first.run, seed=seed, prior=prior))
 
 
 def told(mean: Tensor, conformation: Tensor) -> Tensor:
@@ -187,13 +188,18 @@ class Pair(NamedTuple):
 def rows_of_pairs(book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None) -> None:
     """Medians over the seeds of pairs, and between what the mean improvement lies."""
     goals, means = goals or {}, [pair.mean for pair in pairs]
-    book.row(
-        f"{what}: frames better than cryodrgn", median(p.better for p in pairs), "%", **goals.get("better", HIGHER)
-    )
-    book.row(f"{what}: mean improvement, eq. 16", median(means), "%", **goals.get("mean", HIGHER))
+    _gain_rows(book, what, pairs, _BASELINE, goals)
     for words, value in (("least", min(means)), ("most", max(means))) if len(pairs) > 1 else ():
         book.row(f"{what}: mean improvement, {words} of {len(pairs)} seeds", value, "%", **HIGHER)
     own_rows(book, what, [pair.ours for pair in pairs], goals.get("path", {}))
+
+
+def _gain_rows(book: Notebook, what: str, pairs: list[Pair], than: str, goals: Goals | None = None) -> None:
+    better, mean = (median(getattr(pair, name) for pair in pairs) for name in ("better", "mean"))
+    goals = goals or {}
+    book.row(f"{what}: frames better than {than}", better, "%", **goals.get("better", HIGHER))
+    over = "" if than == _BASELINE else f" over {than}"
+    book.row(f"{what}: mean improvement{over}, eq. 16", mean, "%", **goals.get("mean", HIGHER))
 
 
 def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, float]) -> None:
@@ -214,10 +220,15 @@ def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, flo
 def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:
     """Rows of the systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
     pairs = [film.pair(seed) for seed in range(seeds)]
-    published = [Pair(pair.baseline, film.begun("normal", seed)) for seed, pair in enumerate(pairs)]
+    begun = [film.begun("normal", seed) for seed in range(seeds)]
+    published = [Pair(pair.baseline, start.ours) for pair, start in zip(pairs, begun, strict=True)]
     own_rows(book, f"{what}, cryodrgn", [pair.baseline for pair in pairs], {})
     rows_of_pairs(book, f"{what}, tempor", pairs, goals)
     rows_of_pairs(book, f"{what}, tempor as published", published)
+    first = f"cryodrgn's first {film.sizes.first} passes"
+    _gain_rows(book, f"{what}, tempor as published after {first}", begun, first)
+    longer = [Pair(start.baseline, pair.baseline) for start, pair in zip(begun, pairs, strict=True)]
+    _gain_rows(book, f"{what}, cryodrgn", longer, first)
     smooth, bound = ([Pair(p.baseline, film.score(p.baseline.run, kind)) for p in pairs] for kind in _BESIDE)
     rows_of_pairs(book, f"{what}, cryodrgn smoothed", smooth)
     rows_of_pairs(book, f"{what}, cryodrgn told the conformations", bound)
@@ -238,7 +249,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
         f"{s.blocks} × {s.width}), encoder, batches ({s.batch}), rate of the field and band ({s.band:g} pixels); "
         f"cryodrgn as published, β {s.beta:g} (0.05 and a faster encoder were worse), and tempor at its defaults for "
         f"{s.all_passes} passes; tempor as published (`--dynamics.prior normal`) for {s.passes} from {s.first} of "
-        f"cryodrgn at β {s.beta_first:g} (0.3 was worse). "
+        f"cryodrgn at β {s.beta_first:g} (0.3 was worse), which is its own beginning. "
         f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
     )
     return runs
