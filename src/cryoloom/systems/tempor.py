@@ -31,7 +31,7 @@ class TemporSettings(LatentSettings, ReadingSettings):
     # At a small weight a frame is best read from itself alone; here the frames around it have their say.
     beta: float = Field(default=2.0, ge=0, description=LatentSettings.model_fields["beta"].description)
     encoder_rate: float = Field(default=3e-3, gt=0, description="Learning rate of encoder and DVAE, by Adam.")
-    train: GradualSettings = GradualSettings(passes=20, first_band=64, last_band=64, prepare_passes=0)
+    train: GradualSettings = GradualSettings(passes=50, first_band=64, last_band=64, prepare_passes=0, coefficients=0.4)
 
 
 def reconstruct(

@@ -103,7 +103,7 @@ def width(book: Notebook) -> None:
         rows_of_pairs(book, f"Width {value}, tempor", [film.pair()])
 
 
-_PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, band=63, device="cuda")
+_PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, coefficients=1, band=63, device="cuda")
 _TINY = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, first=1, passes=1, band=11, every=6)
 _QUICK = replace(_TINY, snrs=(1.0,), widths=(16,), seeds=2)
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
@@ -122,7 +122,7 @@ FIG4 = Table(
 
 PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "unit": " frames", "every": 5}
 _CAS9_SCALES = {
-    "mini": Sizes(pixel=3.6, **PATH),
+    "mini": Sizes(pixel=3.6, first=20, passes=40, **PATH),
     "paper": replace(_PAPER, pixel=1.35, **PATH),
     "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), finer=28),
 }
