@@ -81,16 +81,19 @@ def score_frames(
     """
     mean = decoder.z if mean is None else mean
     chosen = list(range(len(mean)) if rows is None else rows)
+    # Frames with the same latent and the same truth are scored once.
+    both = torch.cat([mean[chosen], truth.conformation[chosen, None].to(mean)], 1)
+    kinds, of_each = both.unique(dim=0, return_inverse=True)
     curves, numbers = [], []
-    for row in chosen:
-        volume, true = decoder.volume(mean[row]), truth.maps[int(truth.conformation[row])]
+    for kind in kinds:
+        volume, true = decoder.volume(kind[:-1]), truth.maps[int(kind[-1])]
         if placed is not None:
             volume = placed.apply(volume)
         curve = fsc(volume, true, truth.pixel_size)
         curves.append(curve.fsc)
         numbers.append((curve.resolution(0.5), nearest_coordinate(volume, truth.maps), *likeness(volume, true)))
-    resolution, found, psnr, ssim = torch.tensor(numbers).T
-    return FrameScores(resolution, torch.stack(curves), found, truth.coordinate[chosen], psnr, ssim)
+    resolution, found, psnr, ssim = torch.tensor(numbers)[of_each].T
+    return FrameScores(resolution, torch.stack(curves)[of_each], found, truth.coordinate[chosen], psnr, ssim)
 
 
 def likeness(volume: Tensor, true: Tensor) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cryoloom.evaluate.latents import conformation_correlation
-from cryoloom.evaluate.movies import LOW_PASS, improvement, likeness, nearest_coordinate
+from cryoloom.evaluate.movies import LOW_PASS, MovieTruth, improvement, likeness, nearest_coordinate, score_frames
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.simulate.phantom import phantom
@@ -76,3 +76,28 @@ def test_frames_far_apart_are_not_drawn_together():
     assert (drawn - torch.linspace(-2, 2, 40)[:, None]).abs().mean() < 0.5
     # Nothing tells signal from noise where no frame knows another: both shares are as likely, none moves signs.
     assert torch.equal(smoothed(jumps, movie, far).sign(), jumps.sign())
+
+
+class Answers:
+    """Stands for a run: the map of a latent is a map of the path, with some of the first in it."""
+
+    z = torch.tensor([[0.0], [2.0], [0.0], [1.0]])
+
+    def __init__(self, path: torch.Tensor):
+        self.path, self.asked = path, []
+
+    def volume(self, z: torch.Tensor) -> torch.Tensor:
+        self.asked.append(float(z))
+        return self.path[int(z)] + 0.1 * self.path[0]
+
+
+def test_frames_that_are_alike_are_scored_once(path):
+    truth = MovieTruth(path[:3], torch.tensor([0, 2, 0, 1]), torch.tensor([0.0, 1.0, 0.0, 0.5]), 5.0)
+    run = Answers(path)
+    scores = score_frames(run, truth)
+    assert sorted(run.asked) == [0, 1, 2]
+    assert torch.equal(scores.curves[0], scores.curves[2])
+    assert not torch.equal(scores.curves[0], scores.curves[1])
+    assert scores.found.tolist() == pytest.approx([0, 1, 0, 0.5], abs=0.2)
+    assert torch.equal(scores.true, truth.coordinate)
+    assert torch.equal(score_frames(run, truth, rows=[3]).curves[0], scores.curves[3])
