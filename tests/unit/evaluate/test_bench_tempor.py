@@ -68,7 +68,7 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     assert "--turn 81" in simulate
     both, begun = trained[:6], trained[6:]
     assert [int(c.split("--seed ")[1].split()[0]) for c in trained] == [0, 0, 1, 1, 2, 2] * 2
-    assert all("--z-dim 1" in c and "--network.width 128" in c and "--train.last-band 23" in c for c in trained)
+    assert all("--z-dim 1" in c and "--network.width 128" in c and "--train.last-band 15" in c for c in trained)
     passes = [c.split("--train.passes ")[1].split()[0] for c in trained]
     assert passes == ["120"] * 6 + ["40", "80"] * 3
     assert [c.split("--dynamics.prior ")[1] for c in both[1::2]] == ["transition"] * 3

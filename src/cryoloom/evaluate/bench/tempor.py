@@ -107,7 +107,6 @@ _PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, co
 _TINY = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, first=1, passes=1, band=11, every=6)
 _QUICK = replace(_TINY, snrs=(1.0,), widths=(16,), seeds=2)
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
-_SMALL = {**_SCALES, "mini": Sizes(box=40, pixel=3.0, band=19)}
 
 FIG4 = Table(
     name="tempor-fig4",
@@ -122,7 +121,7 @@ FIG4 = Table(
 
 PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "unit": " frames", "every": 5}
 _CAS9_SCALES = {
-    "mini": Sizes(pixel=3.6, first=20, passes=40, **PATH),
+    "mini": Sizes(box=48, pixel=3.6, band=23, first=20, passes=40, **PATH),
     "paper": replace(_PAPER, pixel=1.35, **PATH),
     "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), finer=28),
 }
@@ -139,5 +138,5 @@ FIG9 = Table(
     title="TEMPOR, Fig. 9: noise, pretraining, width",
     about="The movies of tempor-fig4 that turn round at a random place, with one thing changed at a time.",
     parts={"snr": snr, "pretraining": pretraining, "width": width},
-    scales=_SMALL,
+    scales=_SCALES,
 )

@@ -45,8 +45,8 @@ class Sizes:
 
     movies: int = 100
     frames: int = 10
-    box: int = 48
-    pixel: float = 2.5
+    box: int = 32
+    pixel: float = 3.75
     span: float = 81.0
     unit: str = "°"
     snr: float = 0.1
@@ -56,7 +56,7 @@ class Sizes:
     first: int = 40
     passes: int = 80
     coefficients: float = 0.4
-    band: float = 23.0
+    band: float = 15.0
     beta: float = 0.3
     beta_first: float = 0.05
     batch: int = 20
