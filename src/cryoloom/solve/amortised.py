@@ -34,7 +34,11 @@ class ReadingSettings(NeuralSettings):
     pose_head: HeadName = Field(
         default="s2s2", description="How numbers become a rotation: s2s2 (two vectors), quaternion or euler (ZYZ)."
     )
-    hypotheses: int = Field(default=1, gt=0, description="Poses read off each view of an image; the best one counts.")
+    hypotheses: int = Field(
+        default=1,
+        gt=0,
+        description="Poses read off each view of an image, of which the best one counts; 1 in the papers, in noise 8.",
+    )
     symmetric_loss: bool = Field(
         default=True, description="Read each image turned by half a turn, too, and let the better of both count."
     )
