@@ -5,7 +5,7 @@ from typing import Any
 
 from cryoloom.evaluate.bench.result import goal
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.bench.tempor_films import Film, Goals, Pair, Sizes, compared, own_rows, rows_of_pairs
+from cryoloom.evaluate.bench.tempor_films import PAPER, Film, Goals, Pair, Sizes, compared, own_rows, rows_of_pairs
 from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.latents import adjusted_mutual_information
 
@@ -103,7 +103,7 @@ def width(book: Notebook) -> None:
         rows_of_pairs(book, f"Width {value}, tempor", [film.pair()])
 
 
-_PAPER = Sizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, coefficients=1, band=63, device="cuda")
+_PAPER = Sizes(**PAPER)
 _TINY = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, first=1, passes=1, band=11, every=6)
 _QUICK = replace(_TINY, snrs=(1.0,), widths=(16,), seeds=2)
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}

@@ -15,7 +15,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.evaluate.bench.curves import grids_picture
 from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Sizes, compared
+from cryoloom.evaluate.bench.tempor_films import HIGHER, PAPER, Film, Sizes, compared
 
 _SERIES = "liquid/AutoLCET_etching_18x3D_binary.tar.gz"
 # The files do not say it; it decides nothing but the unit in which resolution is told.
@@ -90,7 +90,7 @@ def _cube(volume: Tensor) -> Tensor:
 _GRID: dict[str, Any] = {"snrs": (0.1, 1.0), "first": 20, "passes": 40}
 _TINY: dict[str, Any] = {"frames": 4, "width": 16, "blocks": 1, "first": 1, "passes": 1, "band": 11.0, "every": 6}
 _QUICK = MapSizes(box=24, pixel=5.0, spans=(81.0,), counts=(4, 6), snrs=(1.0,), **_TINY)
-_PAPER = MapSizes(box=128, pixel=1.2, width=1024, blocks=3, first=50, passes=50, coefficients=1, band=63, device="cuda")
+_PAPER = MapSizes(**PAPER)
 _SERIES_SIZES: dict[str, Any] = {"span": 17.0, "unit": " frames", "every": 5}
 
 MAP = Table(
