@@ -109,7 +109,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.settings, self.views = settings, views
         self.features = settings.features
-        self.network = network_of(settings)
+        # With channels innermost convolutions take a fifth less time on a CPU.
+        self.network = network_of(settings).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.reset(generator)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -123,4 +124,5 @@ class Encoder(nn.Module):
             # Turning an image by π about its centre conjugates its transform.
             spectrum = torch.stack([spectrum, spectrum.conj()], 1).flatten(0, 1)
         images = small_images(spectrum, batch.lattice, self.settings.box, self.settings.low_pass, self.settings.flat)
-        return self.network(images).view(len(batch), self.views, -1).float()
+        features = self.network(images.contiguous(memory_format=torch.channels_last))
+        return features.view(len(batch), self.views, -1).float()
