@@ -27,6 +27,7 @@ def simulate(
     voltage: float = 300.0,
     cs: float = 2.7,
     amplitude_contrast: float = 0.1,
+    b_factor: float = 0.0,
     orientations: Path | None = None,
     noise: Noise = "white",
     noise_spectrum: Path | None = None,
@@ -86,6 +87,8 @@ def simulate(
         Spherical aberration, mm.
     amplitude_contrast
         Fraction, 0 to 1.
+    b_factor
+        Å²: detail fades by exp(−B/4d²) at d Å in every image, which the STAR file states.
     orientations
         Draw orientations from the poses of this STAR or .cs file instead of all directions equally.
     noise
@@ -146,6 +149,7 @@ def simulate(
         voltage=voltage,
         cs=cs,
         amplitude_contrast=amplitude_contrast,
+        b_factor=b_factor,
         ctf_from=ctf_from,
         orientations=orientations,
         noise=noise,

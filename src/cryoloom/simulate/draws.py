@@ -106,7 +106,7 @@ def _ctf(settings: Simulation, stream: torch.Generator) -> CTFParameters:
         u, v, angle = u[row], v[row], angle[row]
     constant = (settings.voltage, settings.cs, settings.amplitude_contrast, 0.0)
     voltage, cs, contrast, phase = (torch.full((n,), value) for value in constant)
-    faded = dose_b_factors(settings.movies or n, settings.frames or 1, settings.dose)
+    faded = settings.b_factor + dose_b_factors(settings.movies or n, settings.frames or 1, settings.dose)
     return CTFParameters(u, v, angle, voltage, cs, contrast, phase, faded)
 
 

@@ -24,8 +24,8 @@ class Simulation:
     ctf_from: files that measured values are drawn from. junk: part of the images that hold no particle. movies × frames
     replace `particles`. tumbling: degrees (root mean square) that a molecule turns between frames; None: every frame
     has an orientation of its own. drift: pixels that it moves between frames, straight on; None: every frame is off
-    centre on its own. dose: of a frame, e⁻/Å². pad: sampling of the slices; None: see `sampling`. Raises InputError for
-    impossible values.
+    centre on its own. b_factor: of all images, Å². dose: of a frame, e⁻/Å². pad: sampling of the slices; None: see
+    `sampling`. Raises InputError for impossible values.
     """
 
     box: int = 64
@@ -38,6 +38,7 @@ class Simulation:
     voltage: float = 300.0
     cs: float = 2.7
     amplitude_contrast: float = 0.1
+    b_factor: float = 0.0
     ctf_from: Path | None = None
     orientations: Path | None = None
     noise: Noise = "white"
@@ -67,6 +68,8 @@ class Simulation:
             f"amplitude contrast is {self.amplitude_contrast:g}: expected 0 to 1.": (
                 not 0 <= self.amplitude_contrast <= 1
             ),
+            f"B-factor is {self.b_factor:g}: expected Å², 0 or more.": not 0 <= self.b_factor < math.inf,
+            "a B-factor belongs to the CTF: leave out --no-ctf or --b-factor.": bool(self.b_factor) and not self.ctf,
             f"junk is {self.junk:g}: expected a part of the images, 0 or more and less than 1.": not 0 <= self.junk < 1,
             "junk goes with single images: leave out --movies or --junk.": bool(self.junk and self.movies),
             f"seed is {self.seed}: expected 0 or more.": self.seed < 0,

@@ -179,10 +179,29 @@ def test_dose_takes_detail_from_later_frames_and_is_stated(tmp_path):
     assert torch.allclose(left, expected, rtol=0.02)
 
 
+def test_b_factor_fades_every_image_and_adds_to_the_dose(tmp_path):
+    volume = torch.zeros(32, 32, 32)
+    volume[16, 16, 16] = 1
+    settings: dict = {"box": 32, "snr": float("inf"), "shift": 0.0}
+    single = {"particles": 3, **settings}
+    for name, faded in (("sharp", 0.0), ("faded", 200.0)):
+        simulate_particles([volume], Simulation(b_factor=faded, **single), tmp_path / name)
+    sharp, faded = (read_particles(tmp_path / name / "particles.star") for name in ("sharp", "faded"))
+    assert torch.equal(faded.ctf().b_factor, torch.full((3,), 200.0))
+    left = torch.fft.fft2(faded.images()).abs()[:, 0, 8] / torch.fft.fft2(sharp.images()).abs()[:, 0, 8]
+    assert torch.allclose(left, torch.exp(torch.tensor(-200 * (8 / (32 * 1.6)) ** 2 / 4)), rtol=0.02)
+    movie = Simulation(b_factor=50.0, dose=1.0, movies=2, frames=3, **settings)
+    simulate_particles([volume], movie, tmp_path / "movie")
+    both = read_particles(tmp_path / "movie" / "particles.star").ctf().b_factor
+    assert torch.equal(both, torch.tensor([50.0, 54.0, 58.0] * 2))
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"box": 33}, "box is 33"),
+        ({"b_factor": -1.0}, "B-factor is -1"),
+        ({"b_factor": 9.0, "ctf": False}, "leave out --no-ctf"),
         ({"snr": 0.0}, "snr is 0"),
         ({"snr": float("nan")}, "snr is nan"),
         ({"pixel_size": -1.0}, "pixel size"),
