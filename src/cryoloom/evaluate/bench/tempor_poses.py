@@ -100,7 +100,7 @@ def searched(book: Notebook) -> None:
         found.score(found.conformed("tempor", s.passes, begun), f"tempor at the poses of {what}")
 
 
-_MINI = FoundSizes(movies=300, box=48, pixel=3.6, first=10, passes=15, **{**PATH, "snr": 1.0, "every": 16})
+_MINI = FoundSizes(movies=300, box=48, pixel=3.6, b_factor=0, first=10, passes=15, **{**PATH, "snr": 1.0, "every": 16})
 _PAPER = replace(_MINI, movies=500, box=128, working_box=128, pixel=1.35, width=1024, blocks=3, device="cuda")
 _SMALL: dict[str, Any] = {**PATH, "snr": 1.0, "every": 6, "frames": 4, "z_dim": 2, "width": 16, "blocks": 1}
 _SHORT: dict[str, Any] = {"first": 1, "passes": 1, "pose_passes": 1, "read_passes": 2, "more_passes": 1}

@@ -49,7 +49,7 @@ def gains(book: Notebook) -> None:
     book.pictures.append(Picture("tempor_map.png", "Mean improvement of tempor on cryodrgn, by motion, noise, movies."))
     book.notes.append(
         f"The phantom's half turns to and fro from a random place, {s.frames} frames a movie, box {s.box} of "
-        f"{s.pixel:g} Å, poses known; both systems for {s.all_passes} passes."
+        f"{s.pixel:g} Å, B-factor {s.b_factor:g} Å², poses known; both systems for {s.all_passes} passes."
     )
 
 
@@ -91,7 +91,7 @@ _GRID: dict[str, Any] = {"snrs": (0.1, 1.0), "first": 20, "passes": 40}
 _TINY: dict[str, Any] = {"frames": 4, "width": 16, "blocks": 1, "first": 1, "passes": 1, "band": 11.0, "every": 6}
 _QUICK = MapSizes(box=24, pixel=5.0, spans=(81.0,), counts=(4, 6), snrs=(1.0,), **_TINY)
 _PAPER = MapSizes(**PAPER)
-_SERIES_SIZES: dict[str, Any] = {"span": 17.0, "unit": " frames", "every": 5}
+_SERIES_SIZES: dict[str, Any] = {"b_factor": 0, "span": 17.0, "unit": " frames", "every": 5}
 
 MAP = Table(
     name="tempor-map",
@@ -108,6 +108,6 @@ LIQUID = Table(
     scales={
         "mini": Sizes(movies=60, box=40, pixel=20.0, band=19.0, **_SERIES_SIZES),
         "paper": replace(_PAPER, pixel=6.0, **_SERIES_SIZES),
-        "quick": replace(_QUICK, movies=3, box=24, pixel=33.0, span=17.0, unit=" frames", every=5),
+        "quick": replace(_QUICK, movies=3, box=24, pixel=33.0, **_SERIES_SIZES),
     },
 )
