@@ -1,6 +1,6 @@
 """Movies against the truth of a simulation: the resolution of every frame's map, and where on its path it lies."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,24 +69,23 @@ def placed_on_truth(decoder: Decoder, truth: MovieTruth) -> VolumeAlignment:
 
 
 def score_frames(
-    decoder: Decoder,
+    map_at: Callable[[Tensor], Tensor],
     truth: MovieTruth,
-    mean: Tensor | None = None,
+    mean: Tensor,
     rows: Iterable[int] | None = None,
     placed: VolumeAlignment | None = None,
 ) -> FrameScores:
-    """Score the map of each particle at its latent mean (N, Z), the run's own unless another is given.
+    """Score the map (D, D, D) of each particle, `map_at` its latent mean of (N, Z).
 
     rows: of the particles that are scored, all by default; placed: how maps are to be moved first.
     """
-    mean = decoder.z if mean is None else mean
     chosen = list(range(len(mean)) if rows is None else rows)
     # Frames with the same latent and the same truth are scored once.
     both = torch.cat([mean[chosen], truth.conformation[chosen, None].to(mean)], 1)
     kinds, of_each = both.unique(dim=0, return_inverse=True)
     curves, numbers = [], []
     for kind in kinds:
-        volume, true = decoder.volume(kind[:-1]), truth.maps[int(kind[-1])]
+        volume, true = map_at(kind[:-1]), truth.maps[int(kind[-1])]
         if placed is not None:
             volume = placed.apply(volume)
         curve = fsc(volume, true, truth.pixel_size)

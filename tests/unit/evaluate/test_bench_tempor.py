@@ -1,6 +1,8 @@
 """Rows and pictures of TEMPOR's figures, from frames that were scored elsewhere."""
 
 import tarfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,13 +10,14 @@ import torch
 from PIL import Image
 
 from cryoloom.data import read_volume
+from cryoloom.data.mrc import write_volume
 from cryoloom.evaluate.bench import tempor, tempor_films, tempor_where
 from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
 from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.evaluate.bench.tempor_films import Film, Pair, Scored, Sizes, told
-from cryoloom.evaluate.movies import FrameScores
+from cryoloom.evaluate.movies import FrameScores, MovieTruth
 
 TRUE = torch.linspace(0, 1, 20)
 
@@ -55,6 +58,43 @@ def pretended_score(self, run: str, latents: str = "own") -> Scored:
     # The seed that ends a run's name makes tempor better, being as published worse.
     seed = int(run.rpartition("-")[2]) if run.endswith(("-1", "-2")) else 0
     return scored(18.0 + ("normal" in run) - seed**2 if "tempor" in run else 20.0, 0.05, run)
+
+
+class PretendedVae:
+    """Stands for cryoDRGN: each latent is the number of a map, dark on bright as its images are."""
+
+    data = "peer"
+
+    def __init__(self, maps: torch.Tensor, folder):
+        self.true, self.folder, self.z = maps, folder, np.array([[0.0], [2.0], [1.0], [2.0], [0.0], [1.0]])
+
+    def maps(self, z: np.ndarray) -> list:
+        files = [self.folder / f"{i}.mrc" for i in range(len(z))]
+        for file, number in zip(files, z[:, 0].astype(int), strict=True):
+            write_volume(file, -self.true[number], 4.0)
+        return files
+
+
+def test_cryodrgns_own_frames_are_scored_at_their_latents(book, monkeypatch, tmp_path):
+    maps = torch.rand(3, 24, 24, 24, generator=torch.Generator().manual_seed(0))
+    vae = PretendedVae(maps, tmp_path)
+    kind = torch.from_numpy(vae.z[:, 0]).long()
+    truth = MovieTruth(maps, kind, kind / 2, 4.0)
+    monkeypatch.setattr(tempor.Decoder, "of_run", lambda _: None)
+    monkeypatch.setattr(tempor.MovieTruth, "of", lambda *_: truth)
+    monkeypatch.setattr(tempor, "TrueConformations", SimpleNamespace(of=lambda *_: PathOf(maps)))
+    film = Film(book, "constant", replace(book.sizes, every=2))
+    found = tempor._found_by(vae, film, scored(9.0, 0))
+    assert torch.equal(found.scores.true, truth.coordinate[::2])
+    assert found.latent[:, 0].tolist() == [0, 1, 0]
+    assert torch.allclose(found.scores.curves, torch.ones(3, 12), atol=1e-4)
+
+
+class PathOf(list):
+    """Maps by number."""
+
+    def __call__(self, number: int) -> torch.Tensor:
+        return self[number]
 
 
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):

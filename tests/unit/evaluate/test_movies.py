@@ -94,10 +94,10 @@ class Answers:
 def test_frames_that_are_alike_are_scored_once(path):
     truth = MovieTruth(path[:3], torch.tensor([0, 2, 0, 1]), torch.tensor([0.0, 1.0, 0.0, 0.5]), 5.0)
     run = Answers(path)
-    scores = score_frames(run, truth)
+    scores = score_frames(run.volume, truth, run.z)
     assert sorted(run.asked) == [0, 1, 2]
     assert torch.equal(scores.curves[0], scores.curves[2])
     assert not torch.equal(scores.curves[0], scores.curves[1])
     assert scores.found.tolist() == pytest.approx([0, 1, 0, 0.5], abs=0.2)
     assert torch.equal(scores.true, truth.coordinate)
-    assert torch.equal(score_frames(run, truth, rows=[3]).curves[0], scores.curves[3])
+    assert torch.equal(score_frames(run.volume, truth, run.z, [3]).curves[0], scores.curves[3])

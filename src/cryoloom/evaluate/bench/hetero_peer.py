@@ -73,7 +73,7 @@ def train_vae(peer: Peer, data: str, sizes: Any) -> Judged:
     which = truth.column("conformation").astype(int)
     chosen = compared(len(vae.z))
     true = TrueConformations.of(folder / "truth", s.working_box)
-    area = fsc_areas(_Maps(vae.maps(vae.z[chosen]), chosen, true), which, true)["per_particle_fsc_auc_mean"]
+    area = fsc_areas(Maps(vae.maps(vae.z[chosen]), chosen, true), which, true)["per_particle_fsc_auc_mean"]
     coordinate = truth.column("conformation_coordinate").astype(float)
     return Judged(conformation_correlation(vae.z, coordinate), area, vae.images_per_s)
 
@@ -89,7 +89,7 @@ def search_seconds(peer: Peer, data: str, images: int) -> float:
     return epochs[1] / images
 
 
-class _Maps:
+class Maps:
     """The maps (D, D, D) of chosen particles, the molecule positive as in the truth."""
 
     def __init__(self, paths: list[Path], chosen: NDArray, true: TrueConformations):

@@ -44,7 +44,8 @@ class Sizes:
     of a small box, where neither system could better the other. beta, beta_first: of cryodrgn, alone and before tempor,
     which has its own. batch: of both. every: of so many frames one is scored, prime to the frames of a movie so that
     each place in it is. noisier: SNRs below that of Fig. 7. finer: box of its finer images, of the same field of view.
-    seeds: of both systems' training, where a claim hangs on so small a gain that one run says little.
+    seeds: of both systems' training, where a claim hangs on so small a gain that one run says little. cryodrgn:
+    cryoDRGN's own command.
     """
 
     movies: int = 100
@@ -72,6 +73,7 @@ class Sizes:
     finer: int = 64
     seeds: int = 3
     device: str = "cpu"
+    cryodrgn: str = "cryodrgn"
 
     @property
     def all_passes(self) -> int:
@@ -150,7 +152,7 @@ class Film:
             mean = told(mean, truth.conformation)
         rows = range(0, len(mean), self.sizes.every)
         placed = placed_on_truth(decoder, truth) if found else None
-        return Scored(run, score_frames(decoder, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
+        return Scored(run, score_frames(decoder.volume, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
 
     def pair(self, seed: int = 0) -> "Pair":
         """cryodrgn and tempor, both from nothing and trained equally long."""
@@ -202,10 +204,12 @@ class Pair(NamedTuple):
         return 100 * float((self.gain > 0).float().mean())
 
 
-def rows_of_pairs(book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None) -> None:
-    """Medians over the seeds of pairs, and between what the mean improvement lies."""
+def rows_of_pairs(
+    book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None, than: str = _BASELINE
+) -> None:
+    """Medians over the seeds of pairs, and between what the mean improvement lies; than: what each is measured by."""
     goals, means = goals or {}, [pair.mean for pair in pairs]
-    _gain_rows(book, what, pairs, _BASELINE, goals)
+    _gain_rows(book, what, pairs, than, goals)
     for words, value in (("least", min(means)), ("most", max(means))) if len(pairs) > 1 else ():
         book.row(f"{what}: mean improvement, {words} of {len(pairs)} seeds", value, "%", **HIGHER)
     by = {"by the area under the FSC": "area_better", "by PSNR": "psnr_better"}
