@@ -40,21 +40,19 @@ _OURS: dict[str, dict[str, object]] = {
 
 def fig3(book: Notebook) -> None:
     """Time until a resolution is reached, with few images and with many, medians of seeds."""
-    s, curves = book.sizes, {}
-    reached: dict[int, dict[str, float]] = {}
-    for n in (s.particles, s.many):
-        data = simulated(book, ADK, f"set-{n}", "inf", n, s.box)
-        found = [_watched(book, data, n, seed) for seed in range(s.seeds)]
+    s = book.sizes
+    # A machine is not as fast at all times: what is compared runs one after the other, and is compared seed by seed.
+    pairs = [tuple(_watched(book, n, seed) for n in (s.particles, s.many)) for seed in range(s.seeds)]
+    curves = {}
+    for n, found in zip((s.particles, s.many), zip(*pairs, strict=True), strict=True):
         curves[f"{n:,} images"] = found[0].pixels
-        reached[n] = {"seconds": median(w.reached(w.seconds) for w in found)}
-        reached[n]["images seen"] = s.particles * median(w.reached(range(1, len(w.pixels) + 1)) for w in found)
-        book.row(f"AdK, {n:,} images: time to {_REACHED_PX:g} px", reached[n]["seconds"], "s")
-        book.row(f"AdK, {n:,} images: images seen until {_REACHED_PX:g} px", reached[n]["images seen"])
+        book.row(f"AdK, {n:,} images: time to {_REACHED_PX:g} px", median(w.time for w in found), "s")
+        book.row(f"AdK, {n:,} images: passes to {_REACHED_PX:g} px", median(w.passes for w in found))
         book.row(f"AdK, {n:,} images: whole run, wall", median(wall_seconds(w.run) for w in found), "s")
         book.row(f"AdK, {n:,} images: median {ERROR}", median(rotation_error(w.run) for w in found))
-    what = f"to {_REACHED_PX:g} px, {s.many:,} images over {s.particles:,}"
-    for label, unit, goals in (("Time", "seconds", {"must": 1.2, "aim": 1.0}), ("Images seen", "images seen", {})):
-        book.row(f"{label} {what}", reached[s.many][unit] / reached[s.particles][unit], "×", **goals)
+    what = f"to {_REACHED_PX:g} px, {s.many:,} images over {s.particles:,}, median of seeds"
+    book.row(f"Time {what}", median(many.time / few.time for few, many in pairs), "×", must=1.2, aim=1.0)
+    book.row(f"Passes {what}", median(many.passes / few.passes for few, many in pairs), "×")
     training_curves(book.images / "cryoai_fig3.png", curves, "resolution to the truth, FSC 0.5, px")
     caption = f"Resolution after each {s.particles:,} images seen, of a small set and of a large one; seed 0."
     book.pictures.append(Picture("cryoai_fig3.png", caption))
@@ -72,8 +70,17 @@ class _Watched(NamedTuple):
     seconds: list[float]
     pixels: list[float]
 
-    def reached(self, spent: Sequence[float]) -> float:
-        """What had been spent when the resolution was reached first; not a number where it never was."""
+    @property
+    def time(self) -> float:
+        """Seconds until the resolution was reached first; not a number where it never was."""
+        return self._reached(self.seconds)
+
+    @property
+    def passes(self) -> float:
+        """The same in passes."""
+        return self._reached(range(1, len(self.pixels) + 1))
+
+    def _reached(self, spent: Sequence[float]) -> float:
         after = next((i for i, px in enumerate(self.pixels) if px <= _REACHED_PX), None)
         if after is None:
             return float("nan")
@@ -81,8 +88,8 @@ class _Watched(NamedTuple):
         return float(np.interp(-_REACHED_PX, [-self.pixels[last], -self.pixels[after]], [spent[last], spent[after]]))
 
 
-def _watched(book: Notebook, data: str, n: int, seed: int) -> _Watched:
-    run = f"run-{n}" + f"-{seed}" * bool(seed)
+def _watched(book: Notebook, n: int, seed: int) -> _Watched:
+    data, run = simulated(book, ADK, f"set-{n}", "inf", n, book.sizes.box), f"run-{n}" + f"-{seed}" * bool(seed)
     found = cryoai_run(book, ADK, data, run, "--train.keep-maps", seed=seed, train_images=book.sizes.particles)
     seconds = [line["seconds"] for line in found.metrics if line["stage"] == "train"]
     return _Watched(found, seconds, _by_pass(book, run, data, 0.5))

@@ -89,11 +89,11 @@ def cas9(book: Notebook) -> None:
     _travelling(book, "cas9", "", book.sizes)
 
 
-def finer(book: Notebook) -> None:
-    """The same in more pixels, so that what is told apart is not cut off at Nyquist."""
-    s = book.sizes
-    pixel, band = s.pixel * s.box / s.finer, s.finer // 2 - 1
-    _travelling(book, "cas9-finer", f", box {s.finer}", replace(s, box=s.finer, pixel=pixel, band=band, seeds=1))
+def faded(book: Notebook) -> None:
+    """The same where what cryodrgn finds ends at about the paper's 13 Å by noise and not at Nyquist."""
+    s, box = book.sizes, book.sizes.faded_box
+    of = {"box": box, "pixel": s.pixel * s.box / box, "band": box // 2 - 1, "b_factor": s.faded_b_factor, "seeds": 1}
+    _travelling(book, "cas9-faded", f", B-factor {s.faded_b_factor:g} Å²", replace(s, **of))
 
 
 def _travelling(book: Notebook, name: str, words: str, s: Sizes) -> None:
@@ -168,16 +168,16 @@ FIG4 = Table(
 
 PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "unit": " frames", "every": 5}
 _CAS9_SCALES = {
-    "mini": Sizes(box=48, pixel=3.6, band=23, first=20, passes=40, **PATH),
+    "mini": Sizes(box=48, pixel=3.6, band=23, b_factor=0, first=20, passes=40, **PATH),
     "paper": replace(_PAPER, pixel=1.35, **PATH),
-    "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), finer=28),
+    "quick": replace(_TINY, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), faded_box=28),
 }
 
 FIG7 = Table(
     name="tempor-fig7",
     title="TEMPOR, Fig. 7: domains on their way",
     about="As Fig. 4, of Cas9, whose domains go from where 4CMQ has them to where 4ZT0 has them.",
-    parts={"cas9": cas9, "finer": finer, "noisier": noisier},
+    parts={"cas9": cas9, "faded": faded, "noisier": noisier},
     scales=_CAS9_SCALES,
 )
 FIG9 = Table(
