@@ -110,14 +110,14 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     assert [int(c.split("--seed ")[1].split()[0]) for c in trained] == [0, 0, 1, 1, 2, 2] * 2
     assert all("--z-dim 1" in c and "--network.width 128" in c and "--train.last-band 15" in c for c in trained)
     passes = [c.split("--train.passes ")[1].split()[0] for c in trained]
-    assert passes == ["120"] * 6 + ["40", "80"] * 3
+    assert passes == ["60"] * 6 + ["20", "40"] * 3
     assert [c.split("--dynamics.prior ")[1] for c in both[1::2]] == ["transition"] * 3
-    assert "--init constant/cryodrgn-40-1" in begun[3]
+    assert "--init constant/cryodrgn-20-1" in begun[3]
     assert all(c.endswith("--dynamics.prior normal") for c in begun[1::2])
     rows = {row.name: row for row in book.rows}
     better = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: frames better than cryodrgn"]
     assert (better.value, better.must, better.ok) == (100.0, 80.0, True)
-    assert shown == [["constant/cryodrgn-120", "constant/tempor-120"]]
+    assert shown == [["constant/cryodrgn-60", "constant/tempor-60"]]
     published = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor as published: mean improvement, eq. 16"]
     assert published.value == pytest.approx(10)
     improved = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: mean improvement, eq. 16"]

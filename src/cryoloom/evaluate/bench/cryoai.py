@@ -162,8 +162,8 @@ def _about(book: Notebook) -> str:
         f"FourierNet of {s.width} units, dense encoder; a step compares {100 * s.coefficients:.0f} % of an image's "
         f"coefficients; {s.ideal_passes} passes without noise, else {s.passes}; "
         f"{s.seeds} seeds. The polished run is the network's, refined. The 80S begins with the volume of some searches "
-        f"(`{s.begun}`), and learns for {s.begun_passes} passes from there. At −10 dB a pose has {s.noisy_hypotheses} "
-        "hypotheses."
+        f"(`{s.begun}`), and in noise learns for {s.begun_passes} passes from there. At −10 dB a pose has "
+        f"{s.noisy_hypotheses} hypotheses."
     )
 
 

@@ -42,8 +42,8 @@ class Sizes:
     """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
-    begun_passes: of a molecule that searches begin with. noisy_hypotheses: of a pose, with noise. coefficients: share
-    of an image's that a step compares.
+    begun_passes: of a molecule that searches begin with, in noise. noisy_hypotheses: of a pose, with noise.
+    coefficients: share of an image's that a step compares.
     """
 
     particles: int = 5000
@@ -94,8 +94,8 @@ def network_and_polished(book: Notebook, molecule: Molecule, kind: str, seed: in
     """What cryoai's network alone had found, with the time until then, and what its polished poses gave."""
     run = f"{molecule.name}-{kind}-cryoai" + f"-{seed}" * bool(seed)
     data, folder = data_of(book, molecule, kind), book.bench.folder
-    passes = {"ideal": book.sizes.ideal_passes, "noisy": book.sizes.passes}[kind]
-    passes = book.sizes.begun_passes if molecule.begun else passes
+    noisy = book.sizes.begun_passes if molecule.begun else book.sizes.passes
+    passes = {"ideal": book.sizes.ideal_passes, "noisy": noisy}[kind]
     # In noise several poses are likely; without it the network says the one more exactly alone.
     several = {"hypotheses": book.sizes.noisy_hypotheses} if kind == "noisy" else {}
     polished = cryoai_run(book, molecule, data, run, "--polish", seed=seed, train_passes=passes, **several)

@@ -58,8 +58,8 @@ class Sizes:
     z_dim: int = 1
     width: int = 128
     blocks: int = 2
-    first: int = 40
-    passes: int = 80
+    first: int = 20
+    passes: int = 40
     coefficients: float = 0.4
     band: float = 15.0
     b_factor: float = 900.0

@@ -87,7 +87,7 @@ def _cube(volume: Tensor) -> Tensor:
     return pad(volume, [side for pair in missing for side in pair])
 
 
-_GRID: dict[str, Any] = {"snrs": (0.1, 1.0), "first": 20, "passes": 40}
+_GRID: dict[str, Any] = {"snrs": (0.1, 1.0)}
 _TINY: dict[str, Any] = {"frames": 4, "width": 16, "blocks": 1, "first": 1, "passes": 1, "band": 11.0, "every": 6}
 _QUICK = MapSizes(box=24, pixel=5.0, spans=(81.0,), counts=(4, 6), snrs=(1.0,), **_TINY)
 _PAPER = MapSizes(**PAPER)
