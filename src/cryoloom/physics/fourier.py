@@ -130,6 +130,12 @@ def centred_fft3(volume: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(volume)))
 
 
+def centred_half_fft3(volume: Tensor) -> Tensor:
+    """The half 0 ≤ kx < D/2 of `centred_fft3` of a real volume (D, D, D)."""
+    spectrum = torch.fft.rfftn(torch.fft.ifftshift(volume))
+    return torch.fft.fftshift(spectrum[..., : (len(volume) + 1) // 2], dim=(0, 1))
+
+
 def centred_ifft3(spectrum: Tensor) -> Tensor:
     """Real volume of a centred spectrum; the inverse of `centred_fft3`."""
     return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(spectrum))).real

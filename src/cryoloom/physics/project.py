@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryoloom.physics.fourier import FrequencyLattice, centred_fft3, centred_ifft3
+from cryoloom.physics.fourier import FrequencyLattice, centred_half_fft3, centred_ifft3
 from cryoloom.physics.interpolate import insert_slices, slice_grid, slice_grid_with_gradient
 
 
@@ -38,12 +38,12 @@ class FourierSlice:
         box = volume.shape[-1]
         band = box / 2 if band is None else min(band, box / 2)
         padded = _pad_volume(volume / gridding_correction(box, pad, volume.device), pad * box)
-        spectrum = centred_fft3(padded)
+        spectrum = centred_half_fft3(padded)
         extent, centre = grid_extent(band, pad), pad * box // 2
         missing = max(0, extent + 1 - centre)
         spectrum = torch.nn.functional.pad(spectrum, (0, missing) * 3)
         span = slice(max(0, centre - extent), centre + extent + 1)
-        grid = spectrum[span, span, centre : centre + extent + 1]
+        grid = spectrum[span, span, : extent + 1]
         short = 2 * extent + 1 - grid.shape[0]
         grid = torch.nn.functional.pad(grid, (0, 0, short, 0, short, 0))
         return cls(grid.contiguous(), box, pad, band)

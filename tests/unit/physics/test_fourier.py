@@ -129,6 +129,8 @@ def test_centred_transform_comes_back_and_has_its_origin_in_the_middle(box, gene
     volume = torch.randn(box, box, box, generator=generator)
     spectrum = fourier.centred_fft3(volume)
     assert torch.allclose(fourier.centred_ifft3(spectrum), volume, atol=1e-5)
+    half = fourier.centred_half_fft3(volume)
+    assert torch.allclose(half, spectrum[..., box // 2 :], atol=1e-5 * float(spectrum.abs().max()))
     assert spectrum[box // 2, box // 2, box // 2].real == pytest.approx(float(volume.sum()), abs=1e-3)
     point = torch.zeros(box, box, box)
     point[box // 2, box // 2, box // 2] = 1
