@@ -60,11 +60,19 @@ def _turned(volume: NDArray, turn: tuple[float, float], size: int) -> NDArray:
     a, b = np.radians(turn)
     about_x = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])  # in (z, y, x)
     about_y = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
-    fine = zoom(volume, size / volume.shape[0], order=3, grid_mode=True, mode="nearest")
+    fine = _enlarged(volume, size)
     matrix = (about_x @ about_y).T
     centre = np.full(3, (size - 1) / 2)
     offset: Any = centre - matrix @ centre
     return affine_transform(fine, matrix, offset, order=1, mode="nearest")
+
+
+def _enlarged(volume: NDArray, size: int) -> NDArray:
+    """A map (D, D, D) by cubic splines in (size, size, size): axis by axis a product with what they make of ones."""
+    spline: Any = zoom(np.eye(len(volume)), (size / len(volume), 1), order=3, grid_mode=True, mode="nearest")
+    for _ in range(3):
+        volume = np.tensordot(volume, spline, (0, 1))
+    return volume
 
 
 def map_rows(path: Path, maps: dict[str, Path], crop: float = 1.0, voxels: int | None = None) -> Path:
