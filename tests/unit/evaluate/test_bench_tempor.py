@@ -2,7 +2,6 @@
 
 import tarfile
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,19 +81,11 @@ def test_cryodrgns_own_frames_are_scored_at_their_latents(book, monkeypatch, tmp
     truth = MovieTruth(maps, kind, kind / 2, 4.0)
     monkeypatch.setattr(tempor.Decoder, "of_run", lambda _: None)
     monkeypatch.setattr(tempor.MovieTruth, "of", lambda *_: truth)
-    monkeypatch.setattr(tempor, "TrueConformations", SimpleNamespace(of=lambda *_: PathOf(maps)))
     film = Film(book, "constant", replace(book.sizes, every=2))
     found = tempor._found_by(vae, film, scored(9.0, 0))
     assert torch.equal(found.scores.true, truth.coordinate[::2])
     assert found.latent[:, 0].tolist() == [0, 1, 0]
     assert torch.allclose(found.scores.curves, torch.ones(3, 12), atol=1e-4)
-
-
-class PathOf(list):
-    """Maps by number."""
-
-    def __call__(self, number: int) -> torch.Tensor:
-        return self[number]
 
 
 def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):

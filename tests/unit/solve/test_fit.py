@@ -113,7 +113,7 @@ def test_stopped_at_any_batch_it_goes_on_to_the_bit(particles, config, tmp_path,
     fit, state = carried_out(particles, whole, stages())
     saved, lines = fit.session.step, [without_clock(line) for line in whole.metrics()]
     weights = {f"{a}.{b}": w for a, part in fit.model.parts.items() for b, w in part.state_dict().items()}
-    for stop in range(1, saved, 7):
+    for stop in range(1, saved, 3):
         run = Run.create(tmp_path / f"stop-{stop}", config)
         with monkeypatch.context() as patch:
             patch.setattr(Session, "save", stopping(Session.save, stop))

@@ -24,7 +24,7 @@ from cryoloom.evaluate.bench.cryoai_runs import (
 )
 from cryoloom.evaluate.bench.curves import training_curves
 from cryoloom.evaluate.bench.result import Picture
-from cryoloom.evaluate.bench.runs import Evaluated
+from cryoloom.evaluate.bench.runs import Evaluated, seeded
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.truth import true_map
@@ -89,7 +89,7 @@ class _Watched(NamedTuple):
 
 
 def _watched(book: Notebook, n: int, seed: int) -> _Watched:
-    data, run = simulated(book, ADK, f"set-{n}", "inf", n, book.sizes.box), f"run-{n}" + f"-{seed}" * bool(seed)
+    data, run = simulated(book, ADK, f"set-{n}", "inf", n, book.sizes.box), seeded(f"run-{n}", seed)
     found = cryoai_run(book, ADK, data, run, "--train.keep-maps", seed=seed, train_images=book.sizes.particles)
     seconds = [line["seconds"] for line in found.metrics if line["stage"] == "train"]
     return _Watched(found, seconds, _by_pass(book, run, data, 0.5))

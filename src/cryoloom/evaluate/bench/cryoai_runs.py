@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run
+from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run, seeded
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.model.fields.settings import FieldName, FieldSettings, NetworkSettings
 
@@ -86,13 +86,13 @@ def data_of(book: Notebook, molecule: Molecule, kind: str) -> str:
 
 def loom_run(book: Notebook, molecule: Molecule, kind: str, seed: int = 0) -> Evaluated:
     """What loom finds in the same images."""
-    run = f"{molecule.name}-{kind}-loom" + f"-{seed}" * bool(seed)
+    run = seeded(f"{molecule.name}-{kind}-loom", seed)
     return evaluated_run(book, data_of(book, molecule, kind), run, "loom", *limits_of(book, molecule, seed))
 
 
 def network_and_polished(book: Notebook, molecule: Molecule, kind: str, seed: int = 0) -> tuple[Evaluated, Evaluated]:
     """What cryoai's network alone had found, with the time until then, and what its polished poses gave."""
-    run = f"{molecule.name}-{kind}-cryoai" + f"-{seed}" * bool(seed)
+    run = seeded(f"{molecule.name}-{kind}-cryoai", seed)
     data, folder = data_of(book, molecule, kind), book.bench.folder
     noisy = book.sizes.begun_passes if molecule.begun else book.sizes.passes
     passes = {"ideal": book.sizes.ideal_passes, "noisy": noisy}[kind]

@@ -73,7 +73,8 @@ def train_vae(peer: Peer, data: str, sizes: Any) -> Judged:
     which = truth.column("conformation").astype(int)
     chosen = compared(len(vae.z))
     true = TrueConformations.of(folder / "truth", s.working_box)
-    area = fsc_areas(Maps(vae.maps(vae.z[chosen]), chosen, true), which, true)["per_particle_fsc_auc_mean"]
+    maps = Maps(vae.maps(vae.z[chosen]), chosen, true(0) + true(len(true) - 1))
+    area = fsc_areas(maps, which, true)["per_particle_fsc_auc_mean"]
     coordinate = truth.column("conformation_coordinate").astype(float)
     return Judged(conformation_correlation(vae.z, coordinate), area, vae.images_per_s)
 
@@ -90,13 +91,12 @@ def search_seconds(peer: Peer, data: str, images: int) -> float:
 
 
 class Maps:
-    """The maps (D, D, D) of chosen particles, the molecule positive as in the truth."""
+    """The maps (D, D, D) of chosen particles, the molecule positive as in a true map (D, D, D)."""
 
-    def __init__(self, paths: list[Path], chosen: NDArray, true: TrueConformations):
+    def __init__(self, paths: list[Path], chosen: NDArray, true: Tensor):
         self.paths = dict(zip(chosen.tolist(), paths, strict=True))
-        first, last = true(0), true(len(true) - 1)
         self.sign = 1.0
-        self.sign = float(torch.sign((self(int(chosen[0])) * (first + last)).sum()))
+        self.sign = float(torch.sign((self(int(chosen[0])) * true).sum()))
 
     def __call__(self, particle: int) -> Tensor:
         return self.sign * read_volume(self.paths[particle])[0]

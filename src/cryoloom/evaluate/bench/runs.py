@@ -25,6 +25,11 @@ class Evaluated:
         return [float(line[name]) for line in self.metrics if name in line]
 
 
+def seeded(run: str, seed: int) -> str:
+    """The name of a run with a seed; that of seed 0 has none."""
+    return f"{run}-{seed}" if seed else run
+
+
 def reconstructed(book: Notebook, particles: str, run: str, system: str, *options: object) -> Measured:
     """Reconstruct particles with a system on the device of the scale."""
     device = "cpu" if book.sizes.device == "cpu" else "auto"

@@ -22,7 +22,6 @@ from cryoloom.evaluate.bench.tempor_films import (
     rows_of_pairs,
 )
 from cryoloom.evaluate.clusters import k_means
-from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.latents import adjusted_mutual_information
 from cryoloom.evaluate.movies import MovieTruth, score_frames
 from cryoloom.solve.decode import Decoder
@@ -31,33 +30,32 @@ _GOALS: Goals = {"better": goal(80, 95), "mean": goal(1.5, 5), "path": goal(9, 3
 _CAS9 = ("94-179+308-480", "180-307", "481-717", "775-908")
 
 
-def _turning(book: Notebook, motion: str, goals: Goals, seeds: int = 1) -> None:
+def _turning(book: Notebook, motion: str) -> tuple[Film, str]:
+    """The phantom's film and what its rows are of."""
     s = book.sizes
-    film = Film(book, motion, s).simulate(motion)
-    compared(book, film, f"7bcq-like, {motion}, SNR {s.snr:g}, {s.movies} × {s.frames} frames", goals, seeds)
+    what = f"7bcq-like, {motion}, SNR {s.snr:g}, {s.movies} × {s.frames} frames"
+    return Film(book, motion, s).simulate(motion), what
 
 
 def constant(book: Notebook) -> None:
     """The paper's movies: constant speed, the same in all, so that the place in the movie tells the angle."""
-    _turning(book, "constant", _GOALS, book.sizes.seeds)
+    compared(book, *_turning(book, "constant"), _GOALS, book.sizes.seeds)
     book.row("As published, 7bcq, tempor: frames better than cryoDRGN", 95.1, "%", better="higher")
     book.row("As published, 7bcq, tempor: mean improvement", 1.5, "%", better="higher")
-    book.notes.append("Of 30, 60 and 120 passes in all both systems are best at 60 (seed 0).")
 
 
 def reversing(book: Notebook) -> None:
     """Movies that begin anywhere and turn round: counting frames does not help."""
-    _turning(book, "reversing", {})
+    compared(book, *_turning(book, "reversing"), {})
 
 
 def against(book: Notebook) -> None:
     """cryoDRGN itself on the frames of the paper's movies, beside cryodrgn and tempor."""
     peer, s = Peer(book), book.sizes
-    film = Film(book, "constant", s).simulate("constant")
+    film, what = _turning(book, "constant")
     baseline, ours = film.pair()
     vae = Vae.trained(peer, f"{film.name}/data", s.box, s.z_dim, s.all_passes, s.width)
     theirs = _found_by(vae, film, ours)
-    what = f"7bcq-like, constant, SNR {s.snr:g}, {s.movies} × {s.frames} frames"
     own_rows(book, f"{what}, {peer.name} train_vae", [theirs], {})
     rows_of_pairs(book, f"{what}, cryodrgn", [Pair(theirs, baseline)], than=peer.name)
     rows_of_pairs(book, f"{what}, tempor", [Pair(theirs, ours)], than=peer.name)
@@ -70,12 +68,12 @@ def against(book: Notebook) -> None:
 
 def _found_by(vae: Vae, film: Film, ours: Scored) -> Scored:
     folder, s = film.book.bench.folder, film.sizes
-    truth, rows = folder / film.name / "data/truth", np.arange(0, len(vae.z), s.every)
-    maps = Maps(vae.maps(vae.z[rows]), rows, TrueConformations.of(truth, s.box))
+    truth = MovieTruth.of(Decoder.of_run(folder / ours.run), folder / film.name / "data/truth")
+    rows = np.arange(0, len(vae.z), s.every)
+    maps = Maps(vae.maps(vae.z[rows]), rows, truth.maps[0] + truth.maps[-1])
     mean = torch.from_numpy(vae.z).float()
     row_at = {tuple(mean[row].tolist()): int(row) for row in rows}
-    of_movies = MovieTruth.of(Decoder.of_run(folder / ours.run), truth)
-    scores = score_frames(lambda z: maps(row_at[tuple(z.tolist())]), of_movies, mean, rows.tolist())
+    scores = score_frames(lambda z: maps(row_at[tuple(z.tolist())]), truth, mean, rows.tolist())
     return Scored(vae.data, scores, mean[rows], s.span)
 
 

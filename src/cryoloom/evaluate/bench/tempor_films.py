@@ -13,7 +13,7 @@ from cryoloom.data.files import replacing
 from cryoloom.data.movies import movie_numbers
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread
 from cryoloom.evaluate.bench.result import Picture
-from cryoloom.evaluate.bench.runs import reconstructed
+from cryoloom.evaluate.bench.runs import reconstructed, seeded
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.evaluate.film import frames, gif_bytes
 from cryoloom.evaluate.latents import conformation_correlation, first_component
@@ -131,7 +131,7 @@ class Film:
         """
         s = self.sizes
         run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "transition")
-        run += (f"-after-{Path(init).name}" if init else "") + f"-{seed}" * bool(seed)
+        run = seeded(run + (f"-after-{Path(init).name}" if init else ""), seed)
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
         band = f"--train.first-band {s.band:g} --train.last-band {s.band:g}"

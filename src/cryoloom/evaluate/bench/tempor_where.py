@@ -87,7 +87,6 @@ def _cube(volume: Tensor) -> Tensor:
     return pad(volume, [side for pair in missing for side in pair])
 
 
-_GRID: dict[str, Any] = {"snrs": (0.1, 1.0)}
 _TINY: dict[str, Any] = {"frames": 4, "width": 16, "blocks": 1, "first": 1, "passes": 1, "band": 11.0, "every": 6}
 _QUICK = MapSizes(box=24, pixel=5.0, spans=(81.0,), counts=(4, 6), snrs=(1.0,), **_TINY)
 _PAPER = MapSizes(**PAPER)
@@ -98,7 +97,7 @@ MAP = Table(
     title="TEMPOR: where it gains",
     about="What frames gain from their movie, by the size of the motion, the noise and the number of movies.",
     parts={"gains": gains},
-    scales={"mini": MapSizes(**_GRID), "paper": _PAPER, "quick": _QUICK},
+    scales={"mini": MapSizes(snrs=(0.1, 1.0)), "paper": _PAPER, "quick": _QUICK},
 )
 LIQUID = Table(
     name="tempor-liquid",
