@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,7 @@ def simulate_particles(
     draws = draw(settings, conformations, streams)
     spectrum = noise_spectrum(settings)
     tell = progress or (lambda what, more, of: None)
-    # The first volume is rendered before anything is removed: input that cannot be used costs nobody an old data set.
-    _checked(conformations, 0, settings)
-    _clear(output)
-    volume_paths = _write_volumes(conformations, settings, output / "truth", tell)
+    volume_paths = _write_volumes(conformations, settings, output, tell)
     stack = output / "particles.mrcs"
     signal, noise = write_images(stack, settings, conformations, draws, spectrum, streams["noise"], tell)
     particles = _table(settings, draws, output)
@@ -61,26 +59,30 @@ def simulate_particles(
     return [star, stack, truth, facts, *volume_paths]
 
 
-def _clear(output: Path) -> None:
-    """Remove what an earlier simulation left there, its particles.star first."""
+def _write_volumes(conformations: Conformations, settings: Simulation, output: Path, tell: Progress) -> list[Path]:
+    """Write the true maps into output/truth, in the place of whatever an earlier simulation left in `output`."""
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: give a folder to write the particles to.")
+    k = len(conformations)
+    names = [f"conformations/{i:03d}.mrc" for i in range(k)] if k > 1 else ["volume.mrc"]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # All are rendered before anything is removed: input that cannot be used costs nobody an old data set.
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as rendered:
+        for i, name in enumerate(names):
+            write_volume(Path(rendered) / name, _checked(conformations, i, settings), settings.pixel_size)
+            tell("rendering the molecule", 1, k)
+        _clear(output)
+        for top in {Path(name).parts[0] for name in names}:
+            shutil.move(Path(rendered) / top, output / "truth" / top)
+    return [output / "truth" / name for name in names]
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier simulation left there, its particles.star first."""
     for name in ("particles.star", "particles.mrcs", "truth/particles.star", "truth/truth.json", "truth/volume.mrc"):
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / "truth" / "conformations", ignore_errors=True)
     (output / "truth").mkdir(parents=True, exist_ok=True)
-
-
-def _write_volumes(conformations: Conformations, settings: Simulation, truth: Path, tell: Progress) -> list[Path]:
-    k = len(conformations)
-    paths = [truth / "volume.mrc"]
-    if k > 1:
-        (truth / "conformations").mkdir(parents=True)
-        paths = [truth / "conformations" / f"{i:03d}.mrc" for i in range(k)]
-    for i, path in enumerate(paths):
-        write_volume(path, _checked(conformations, i, settings), settings.pixel_size)
-        tell("rendering the molecule", 1, k)
-    return paths
 
 
 def _checked(conformations: Conformations, i: int, settings: Simulation) -> Tensor:

@@ -226,7 +226,9 @@ def test_impossible_settings_are_refused_in_a_sentence(wrong, words):
 def test_bad_input_leaves_an_old_data_set_alone(tmp_path):
     settings = Simulation(box=16, particles=3, shift=0, snr=1.0, ctf=False)
     volume = torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(0))
-    simulate_particles([volume], settings, tmp_path)
+    simulate_particles([volume], settings, tmp_path / "set")
+    left = sorted(path.relative_to(tmp_path / "set") for path in (tmp_path / "set").rglob("*"))
     with pytest.raises(InputError, match="voxels"):
-        simulate_particles([volume[:8]], settings, tmp_path)
-    assert (tmp_path / "particles.star").is_file()
+        simulate_particles([volume, volume[:8]], settings, tmp_path / "set")
+    assert sorted(path.relative_to(tmp_path / "set") for path in (tmp_path / "set").rglob("*")) == left
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
