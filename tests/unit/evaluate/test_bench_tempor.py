@@ -62,7 +62,7 @@ def pretended_score(self, run: str, latents: str = "own") -> Scored:
 class PretendedVae:
     """Stands for cryoDRGN: each latent is the number of a map, dark on bright as its images are."""
 
-    data = "peer"
+    out = "peer"
 
     def __init__(self, maps: torch.Tensor, folder):
         self.true, self.folder, self.z = maps, folder, np.array([[0.0], [2.0], [1.0], [2.0], [0.0], [1.0]])

@@ -15,6 +15,7 @@ from cryoloom.data import read_particles
 from cryoloom.data.cryodrgn import read_pickle, write_pickles
 from cryoloom.data.mrc import read_volume
 from cryoloom.evaluate.bench.peers import Peer
+from cryoloom.evaluate.bench.runs import seeded
 from cryoloom.evaluate.heterogeneity import TrueConformations, compared, fsc_areas
 from cryoloom.evaluate.latents import conformation_correlation
 
@@ -30,35 +31,35 @@ class Judged:
 
 @dataclass(frozen=True)
 class Vae:
-    """What train_vae learns at the true poses of the simulated set `data`, cropped to a box as ours is.
+    """What train_vae learns, in the folder `out`, at the true poses of a simulated set cropped to a box as ours is.
 
     z: (N, Z) of all particles; images_per_s: of training, in the epochs after the first.
     """
 
     peer: Peer
-    data: str
+    out: str
     passes: int
     z: NDArray
     images_per_s: float
 
     @classmethod
-    def trained(cls, peer: Peer, data: str, box: int, z_dim: int, passes: int, dim: int) -> "Vae":
-        """Train for some passes with `dim` units a layer."""
-        folder, out = peer.book.bench.folder, f"{data}/peer"
+    def trained(cls, peer: Peer, data: str, box: int, z_dim: int, passes: int, dim: int, seed: int = 0) -> "Vae":
+        """Train on the set `data` for some passes with `dim` units a layer."""
+        folder, out = peer.book.bench.folder, seeded(f"{data}/peer", seed)
         truth = read_particles(folder / data / "truth/particles.star")
         small = f"{data}/small.mrcs"
         peer.run(small, "downsample", f"{data}/particles.mrcs", "-D", box, "-o", small)
         write_pickles(folder / data, truth)
-        given = f"--poses {data}/pose.pkl --ctf {data}/ctf.pkl --zdim {z_dim} -n {passes} --seed 0 --no-analysis"
+        given = f"--poses {data}/pose.pkl --ctf {data}/ctf.pkl --zdim {z_dim} -n {passes} --seed {seed} --no-analysis"
         size = f"--enc-dim {dim} --dec-dim {dim} --enc-layers 3 --dec-layers 3"
         epochs = peer.epochs("train_vae", small, *given.split(), *size.split(), out=out)
         rate = len(truth) / mean(list(epochs.values())[1:] or list(epochs.values()))
         z = np.asarray(read_pickle(folder / out / f"z.{passes}.pkl"), dtype=float)
-        return cls(peer, data, passes, z, rate)
+        return cls(peer, out, passes, z, rate)
 
     def maps(self, z: NDArray) -> list[Path]:
         """Files of the maps at latents (n, Z)."""
-        folder, out = self.peer.book.bench.folder, f"{self.data}/peer"
+        folder, out = self.peer.book.bench.folder, self.out
         np.savetxt(folder / out / "chosen.txt", z)
         config = ("-c", f"{out}/config.yaml", "--zfile", f"{out}/chosen.txt")
         self.peer.run(f"{out}/maps", "eval_vol", f"{out}/weights.{self.passes}.pkl", *config, "-o", f"{out}/maps")

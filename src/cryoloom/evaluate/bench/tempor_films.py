@@ -68,7 +68,7 @@ class Sizes:
     batch: int = 20
     every: int = 3
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
-    widths: tuple[int, ...] = (32, 128, 256)
+    widths: tuple[int, ...] = (32, 128, 256, 512)
     noisier: tuple[float, ...] = (0.1, 0.03)
     faded_box: int = 40
     faded_b_factor: float = 700.0
