@@ -1,6 +1,6 @@
 """CryoPoseNet, Figs. 2 and 3: poses that a network reads off images, by their parameters and by noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -56,11 +56,16 @@ def heads(book: Notebook) -> None:
     areas = {head: median(sum(run.column("unexplained")) for run in runs) for head, runs in found.items()}
     in_order = areas["s2s2"] <= areas["quaternion"] <= areas["euler"]
     book.row(f"{what}: S2S2 converges before quaternion before Euler", float(in_order), must=1, better="higher")
-    for head, area in areas.items():
-        book.row(f"{what}, {_HEADS[head]}: unexplained share, mean over the passes", area / s.passes)
-    curves = {_HEADS[head]: runs[0].column("unexplained") for head, runs in found.items()}
-    _curves(book, "cryoposenet_fig2.png", curves, "three ways to say a rotation")
-    book.notes.append(f"{_about(book)} Convergence is compared by the mean over all passes, {s.seeds} seed(s).")
+    for head, runs in found.items():
+        shares = [sum(run.column("unexplained")) / s.passes for run in runs]
+        for words, value in (("median", median(shares)), ("least", min(shares)), ("most", max(shares))):
+            book.row(f"{what}, {_HEADS[head]}: unexplained share, mean over the passes, {words} of seeds", value)
+    spread = {_HEADS[head]: [run.column("unexplained") for run in runs] for head, runs in found.items()}
+    curves = {name: [median(values) for values in zip(*runs, strict=True)] for name, runs in spread.items()}
+    _curves(book, "cryoposenet_fig2.png", curves, "three ways to say a rotation, median and range of seeds", spread)
+    book.notes.append(
+        f"{_about(book)} Convergence is compared by the mean over all passes, medians of {s.seeds} seed(s)."
+    )
 
 
 def bounds(book: Notebook) -> None:
@@ -102,8 +107,10 @@ def noise(book: Notebook, which: str) -> None:
     )
 
 
-def _curves(book: Notebook, file: str, curves: dict[str, list[float]], of: str) -> None:
-    training_curves(book.images / file, curves, "share of the images' power unexplained")
+def _curves(
+    book: Notebook, file: str, curves: dict[str, list[float]], of: str, runs: dict[str, list[list[float]]] | None = None
+) -> None:
+    training_curves(book.images / file, curves, "share of the images' power unexplained", runs)
     book.pictures.append(Picture(file, f"What is left unexplained, pass by pass: {of}."))
 
 
@@ -168,7 +175,8 @@ FIG2 = Table(
     title="CryoPoseNet, Fig. 2: how a rotation is said",
     about="A network reads rotations off noise-free images, as Euler angles, a quaternion or two vectors.",
     parts={"heads": heads, "bounds": bounds},
-    scales=_SCALES,
+    # What comes first is a matter of chance where a run gets stuck for some passes: more seeds tell more.
+    scales={**_SCALES, "mini": replace(_SCALES["mini"], seeds=6)},
 )
 FIG3 = Table(
     name="cryoposenet-fig3",

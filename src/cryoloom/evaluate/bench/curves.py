@@ -46,13 +46,21 @@ def power_picture(path: Path, slices: dict[str, NDArray], spectra: dict[str, NDA
     return save_figure(plt, figure, path)
 
 
-def training_curves(path: Path, curves: dict[str, list[float]], name: str) -> Path:
-    """One curve an entry: a number called `name` after each pass over the images."""
+def training_curves(
+    path: Path, curves: dict[str, list[float]], name: str, runs: dict[str, list[list[float]]] | None = None
+) -> Path:
+    """One curve an entry: a number called `name` after each pass over the images.
+
+    runs: of some entries all runs, between whose least and most a band is drawn.
+    """
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
     colours = plt.get_cmap(_COLOURS)(np.linspace(0.08, 0.92, len(curves)))
     for (label, values), colour in zip(curves.items(), colours, strict=True):
         axis.semilogy(np.arange(1, len(values) + 1), values, marker="o", markersize=3, label=label, color=colour)
+        if runs and label in runs:
+            least, most = np.min(runs[label], 0), np.max(runs[label], 0)
+            axis.fill_between(np.arange(1, len(values) + 1), least, most, color=colour, alpha=0.15, linewidth=0)
     axis.set(xlabel="pass over the images", ylabel=name)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
