@@ -11,10 +11,11 @@ from cryoloom.model.fields.field import Field
 from cryoloom.model.fields.settings import FieldSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.amplitude import signal_amplitude
-from cryoloom.solve.em.alarms import SILENT_ENCODER
+from cryoloom.solve.em.alarms import SILENT_ENCODER, misread_alarms
 from cryoloom.solve.fit import Fit, FitState
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.latents import Latents
+from cryoloom.solve.misread import misread_share
 from cryoloom.solve.model import ComputeSettings, Model
 from cryoloom.solve.results import write_fit
 from cryoloom.solve.run import Run
@@ -91,5 +92,8 @@ class Setup:
             found = (state.poses, self.settings.contrast, latents, agreement)
             silent = stages[-1].z == "taught" and latents is state.z
             alarms = [SILENT_ENCODER] if silent else []
+            if stages[-1].poses == "infer":
+                share = misread_share(model, stages[-1], self.scope, state.poses, state.noise)
+                alarms += misread_alarms(share)
             write_fit(self.session.run, self.particles, model.map(z=z), fit.mask, *found, alarms)
         return Fitted(model, state, latents)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import random_rotations
@@ -44,6 +45,17 @@ def two_kinds_of(tmp_path_factory):
         return folder / "truth"
 
     return simulate
+
+
+@pytest.fixture(scope="session")
+def scale_of():
+    """What true slices (B, P) are to be multiplied by to be the signal of images with shifts (B, 2) px."""
+
+    def fit(slices: torch.Tensor, evidence: Evidence, shift: torch.Tensor) -> torch.Tensor:
+        moved = evidence.centred(shift)
+        return (slices.conj() * moved).real.sum() / (slices.abs().square() * evidence.power).sum()
+
+    return fit
 
 
 @pytest.fixture(scope="session")

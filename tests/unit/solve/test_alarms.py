@@ -5,7 +5,7 @@ import torch
 
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import matrix_from_rotvec, random_rotations
-from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, misread_alarms, pose_alarms, resolution_alarms
 from cryoloom.solve.em.refine import ParticlePoses
 
 
@@ -49,6 +49,13 @@ def test_a_false_mirror_plane(molecule):
     # The box's first plane has no partner.
     reflected = molecule.flip(2).roll(1, 2)
     assert names(mirror_alarms(molecule + reflected)) == ["mirror-plane"]
+
+
+@pytest.mark.parametrize(("share", "severity"), [(0.02, []), (0.3, ["warning"]), (0.8, ["error"])])
+def test_poses_that_a_search_finds_elsewhere(share, severity):
+    alarms = misread_alarms(share)
+    assert [alarm.severity for alarm in alarms] == severity
+    assert all(f"{100 * share:.0f} %" in alarm.message for alarm in alarms)
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.6, "warning"), (0.97, "error")])
