@@ -224,6 +224,9 @@ def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -
             write_report(run.path)
     for name in ("volumes/volume.mrc", "particles.star", "report.html"):
         console.print(f"wrote {run.path / name}", highlight=False, soft_wrap=True)
+    for alarm in run.alarms() if team.leads else ():
+        words = f"{alarm['severity']}: {alarm['message']} {alarm['advice']}"
+        console.print(words, highlight=False, soft_wrap=True, markup=False)
 
 
 def _check_symmetry(symmetry: str) -> None:

@@ -157,6 +157,10 @@ class Run:
         lines = file.read_text().splitlines() if file.exists() else []
         return [entry for entry in map(_entry, lines) if entry]
 
+    def alarms(self) -> list[dict[str, str]]:
+        """The alarms of a finished run: name, severity, message and advice of each."""
+        return json.loads((self.path / "alarms.json").read_text())
+
     @property
     def finished(self) -> bool:
         """Whether results and report were written; a report asked for on the way does not count."""

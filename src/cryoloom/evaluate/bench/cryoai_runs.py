@@ -7,6 +7,7 @@ from typing import Any
 from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run, seeded
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.model.fields.settings import FieldName, FieldSettings, NetworkSettings
+from cryoloom.solve.run import Run
 
 ERROR = "‖R−R̂‖²_F"
 # Particles lie off centre by up to two of 24 pixels, in x and in y.
@@ -150,7 +151,7 @@ def shift_error_px2(book: Notebook, molecule: Molecule, run: Evaluated) -> float
 
 def has_mirror_plane(book: Notebook, run: str) -> bool:
     """Whether the run's alarms tell of a false mirror plane."""
-    alarms = json.loads((book.bench.folder / run / "alarms.json").read_text())
+    alarms = Run.open(book.bench.folder / run).alarms()
     return any(alarm["name"] == "mirror-plane" for alarm in alarms)
 
 
