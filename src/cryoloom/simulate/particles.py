@@ -72,8 +72,8 @@ def _write_volumes(conformations: Conformations, settings: Simulation, output: P
             write_volume(Path(rendered) / name, _checked(conformations, i, settings), settings.pixel_size)
             tell("rendering the molecule", 1, k)
         _clear(output)
-        for top in {Path(name).parts[0] for name in names}:
-            shutil.move(Path(rendered) / top, output / "truth" / top)
+        top = Path(names[0]).parts[0]
+        shutil.move(Path(rendered) / top, output / "truth" / top)
     return [output / "truth" / name for name in names]
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from cryoloom.model.poses.search import PoseSearch, SearchSettings
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import angular_distance
-from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.latents import prior
 from cryoloom.solve.model import Model
 from cryoloom.solve.placing import Placing
@@ -22,15 +21,15 @@ FAR_DEG = 30.0
 
 
 @torch.no_grad()
-def misread_share(model: Model, stage: Stage, scope: Scope, poses: Pose, noise: Tensor) -> float:
+def misread_share(model: Model, stage: Stage, scope: Scope, mask: Tensor, poses: Pose, noise: Tensor) -> float:
     """Share of some particles that the field's map explains best from more than `FAR_DEG` off the pose that was read.
 
-    stage: in which the poses were read; poses: of all N particles; noise: (D/2,) power by shell.
+    stage: in which the poses were read; mask: (D, D, D) multiplied on the map; poses: of all N particles; noise:
+    (D/2,) power by shell.
     """
     images = model.images
     search = SearchSettings().at_band(stage.band)
     anew = replace(stage, poses="search", search=search, polish_steps=0, representatives=1)
-    mask = soft_sphere(images.box, scope.radius_px, device=images.device)
     finder = PoseSearch(search, images.lattice, scope.group, scope.shift_px)
     known = (mask, poses, prior(len(images), model), noise, torch.eye(3))
     index = torch.linspace(0, len(images) - 1, min(_SEARCHED, len(images))).long()

@@ -93,7 +93,7 @@ class Setup:
             silent = stages[-1].z == "taught" and latents is state.z
             alarms = [SILENT_ENCODER] if silent else []
             if stages[-1].poses == "infer":
-                share = misread_share(model, stages[-1], self.scope, state.poses, state.noise)
+                share = misread_share(model, stages[-1], self.scope, fit.mask, state.poses, state.noise)
                 alarms += misread_alarms(share)
             write_fit(self.session.run, self.particles, model.map(z=z), fit.mask, *found, alarms)
         return Fitted(model, state, latents)

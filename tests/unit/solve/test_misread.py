@@ -1,6 +1,5 @@
 """Poses that a network read wrongly are found out by a search of some particles."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,20 +10,15 @@ from cryoloom.data import read_particles
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import matrix_from_rotvec, point_group, random_rotations
-from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.misread import misread_share
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.stages import Stage
 
-BOX, PIXEL, N = 24, 4.8, 60
-
-
-@pytest.fixture(scope="module")
-def molecule() -> torch.Tensor:
-    return conformations_of(Source((Path("phantom"),)), BOX, PIXEL).volume(0)
+BOX, PIXEL, N = 32, 3.6, 60
 
 
 @pytest.fixture
@@ -47,8 +41,9 @@ def known_of(tmp_path, scale_of):
 def share(known: tuple[Any, Pose], rotation: torch.Tensor, group: str = "C1") -> float:
     model, true = known
     stage = Stage("poses", 0, "infer", (), BOX / 2 - 1, 1, 0.0)
-    scope = Scope(point_group(group), 2.0, 0.45 * BOX)
-    return misread_share(model, stage, scope, Pose.single(rotation, true.best_shift), first_noise(model.images))
+    scope, mask = Scope(point_group(group), 2.0, 0.45 * BOX), soft_sphere(BOX, 0.45 * BOX)
+    poses = Pose.single(rotation, true.best_shift)
+    return misread_share(model, stage, scope, mask, poses, first_noise(model.images))
 
 
 def test_right_poses_and_loose_ones_are_none(known_of, molecule):
