@@ -57,7 +57,7 @@ def ideal(book: Notebook, molecule: Molecule) -> None:
 
 def _from_nothing(book: Notebook, molecule: Molecule, found: Evaluated) -> None:
     """The same without the searches at the beginning."""
-    data, run, passes = data_of(book, molecule, "ideal"), f"{molecule.name}-nothing", book.sizes.symmetric_passes
+    data, run, passes = data_of(book, molecule, "ideal"), f"{molecule.name}-nothing", book.sizes.nothing_passes
     alone = cryoai_run(book, replace(molecule, begun=False), data, run, train_passes=passes)
     what = f"{molecule.name}, ideal, from nothing"
     book.row(f"{what}: resolution to the truth, FSC 0.5", resolution_px(alone), "px")

@@ -99,14 +99,11 @@ def symmetric(book: Notebook) -> None:
     """False mirror planes with and without the symmetric loss, as published and with what we add."""
     s, curves = book.sizes, {}
     data = simulated(book, ADK, "ideal", "inf", box=s.box)
-    # Of voxels a step that compares part of the coefficients moves that part alone, and costs as much.
-    size: dict[str, object] = {"field": "voxels", "train_learning-rate": 0.02, "train_coefficients": 1.0}
-    size["train_passes"] = s.symmetric_passes
     for words, added in _OURS.items():
         for loss in ("symmetric", "no-symmetric"):
             label, name = f"{loss} loss, {words}", f"{loss}-{'-'.join(map(str, added.values()))}"
             runs = [
-                cryoai_run(book, ADK, data, f"{name}-{seed}", f"--{loss}-loss", seed=seed, **size, **added)
+                cryoai_run(book, ADK, data, f"{name}-{seed}", f"--{loss}-loss", seed=seed, **added)
                 for seed in range(s.seeds)
             ]
             mirrored = sum(has_mirror_plane(book, f"{name}-{seed}") for seed in range(s.seeds))
@@ -118,7 +115,7 @@ def symmetric(book: Notebook) -> None:
     training_curves(book.images / "cryoai_fig5_loss.png", curves, "share of the images' power unexplained")
     book.pictures.append(Picture("cryoai_fig5_loss.png", f"Mean of {s.seeds} seeds, pass by pass."))
     book.notes.append(
-        f"AdK without noise in a box of {s.box}, voxels as the field, {s.symmetric_passes} passes. A map has a "
+        f"AdK without noise in a box of {s.box}, FourierNet of width {s.width}, {s.passes} passes. A map has a "
         "false mirror plane where its correlation with its reflection in some plane, over shells to 8 Fourier pixels, "
         "is above 0.7; that of the true map is 0.50."
     )
@@ -170,17 +167,19 @@ def _by_pass(book: Notebook, run: str, data: str, threshold: float) -> list[floa
     return found
 
 
+_SCALES = {**SCALES, "mini": Sizes(box=32, passes=24, coefficients=0.4)}
+
 FIG3 = Table(
     name="cryoai-fig3",
     title="CryoAI, Fig. 3: time by the number of images",
     about="Time until the map is good enough, from few images and from many.",
     parts={"time": fig3},
-    scales={**SCALES, "mini": Sizes(box=32, passes=24, coefficients=0.4)},
+    scales=_SCALES,
 )
 FIG5 = Table(
     name="cryoai-fig5",
     title="CryoAI, Fig. 5: symmetric loss and fields",
     about="False mirror planes with and without the symmetric loss; three kinds of network as the field.",
     parts={"loss": symmetric, "fields": fields, "fields-published": partial(fields, published=True)},
-    scales={**SCALES, "mini": Sizes(box=32, coefficients=0.4)},
+    scales=_SCALES,
 )

@@ -43,7 +43,8 @@ class Sizes:
     """Particles; passes with and without noise, working box and units of the FourierNet; sizes of the other parts.
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
-    begun_passes: of a molecule that searches begin with, in noise. noisy_hypotheses: of a pose, with noise.
+    begun_passes: of a molecule that searches begin with, in noise; nothing_passes: of one without them.
+    noisy_hypotheses: of a pose, with noise.
     coefficients: share of an image's that a step compares.
     """
 
@@ -52,12 +53,12 @@ class Sizes:
     ideal_passes: int = 60
     begun: str = "--searches 40 --readings 1200000 --encoder.flat 1 --train.noise shells"
     begun_passes: int = 25
+    nothing_passes: int = 15
     box: int = 24
     width: int = 64
     many: int = 100_000
     read: int = 10_000
     read_box: int = 64
-    symmetric_passes: int = 15
     seeds: int = 3
     field_particles: int = 2000
     field_passes: int = 12
@@ -159,8 +160,7 @@ SCALES: dict[str, Any] = {
     "mini": Sizes(),
     "paper": Sizes(50_000, box=128, width=256, many=5_000_000, field_particles=50_000, device="cuda"),
     "quick": Sizes(
-        *(200, 1, 1, "--searches 1 --readings 200", 1, 24, 16, 300, 300),
-        symmetric_passes=1,
+        *(200, 1, 1, "--searches 1 --readings 200", 1, 1, 24, 16, 300, 300),
         seeds=1,
         field_particles=100,
         field_passes=1,
