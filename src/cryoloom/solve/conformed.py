@@ -38,7 +38,12 @@ class LatentSettings(NeuralSettings):
         default=0.2, ge=0, description="Weight of the KL divergence while conformations are learnt, in nats an image."
     )
     beta_first: float = Field(default=0.05, ge=0, description="The same in the first pass.")
-    beta_passes: int = Field(default=5, ge=0, description="Passes in which it goes from the first to the full weight.")
+    beta_passes: int | None = Field(
+        default=5,
+        ge=0,
+        description="Passes in which it goes from the first to the full weight; none: half of those that learn "
+        "conformations.",
+    )
     encoder: EncoderSettings = EncoderSettings(network="mlp")
     encoder_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the encoder, by Adam.")
 
@@ -49,8 +54,9 @@ class LatentSettings(NeuralSettings):
 
     def betas(self, passes: int) -> list[float]:
         """The KL's weight in each of some passes: from the first to the full weight in a line, then constant."""
-        first, n = min(self.beta_first, self.beta), max(self.beta_passes, 1)
-        return [first + (self.beta - first) * min(i / n, 1.0) if self.beta_passes else self.beta for i in range(passes)]
+        rising = passes // 2 if self.beta_passes is None else self.beta_passes
+        first = min(self.beta_first, self.beta)
+        return [first + (self.beta - first) * min(i / rising, 1.0) if rising else self.beta for i in range(passes)]
 
 
 class ConformationSettings(LatentSettings):

@@ -28,8 +28,11 @@ class TemporSettings(LatentSettings, ReadingSettings):
         default=False, description="Read poses off each frame, too, as hetem does, whose run --init takes over."
     )
     dynamics: DynamicsSettings = DynamicsSettings()
-    # At a small weight a frame is best read from itself alone; here the frames around it have their say.
-    beta: float = Field(default=2.0, ge=0, description=LatentSettings.model_fields["beta"].description)
+    # At a small weight a frame is best read from itself alone; at the full one too early, no motion is found at all.
+    beta: float = Field(default=1.0, ge=0, description=LatentSettings.model_fields["beta"].description)
+    beta_passes: int | None = Field(
+        default=None, ge=0, description=LatentSettings.model_fields["beta_passes"].description
+    )
     encoder_rate: float = Field(default=3e-3, gt=0, description="Learning rate of encoder and DVAE, by Adam.")
     train: GradualSettings = GradualSettings(passes=50, first_band=64, last_band=64, prepare_passes=0, coefficients=0.4)
 

@@ -44,8 +44,7 @@ class Sizes:
 
     Images are simulated at the molecule's own box, and cropped in Fourier space to the working one. begun,
     begun_passes: of a molecule that searches begin with, in noise; nothing_passes: of one without them.
-    noisy_hypotheses: of a pose, with noise.
-    coefficients: share of an image's that a step compares.
+    noisy_hypotheses: of a pose, with noise. coefficients: share of an image's that a step compares.
     """
 
     particles: int = 5000

@@ -58,9 +58,9 @@ def against(book: Notebook) -> None:
         vae = Vae.trained(peer, f"{film.name}/data", s.box, s.z_dim, s.all_passes, s.width, seed)
         theirs.append(_found_by(vae, film, pair.ours))
     own_rows(book, f"{what}, {peer.name} train_vae", theirs, {})
-    for name, which in {"cryodrgn": 0, "tempor": 1}.items():
+    for name, which, goals in (("cryodrgn", 0, None), ("tempor", 1, _GOALS)):
         measured = [Pair(other, pair[which]) for other, pair in zip(theirs, pairs, strict=True)]
-        rows_of_pairs(book, f"{what}, {name}", measured, than=peer.name)
+        rows_of_pairs(book, f"{what}, {name}", measured, goals, peer.name)
     book.notes.append(
         f"{peer.name} train_vae, networks of 3 × {s.width}, {s.all_passes} epochs, else its defaults: batches of 8, "
         "β = 1/z dimensions. It knows no B-factor: its maps are blurred, which PSNR and SSIM see and the FSC does not. "
