@@ -33,7 +33,6 @@ class TemporSettings(LatentSettings, ReadingSettings):
     beta_passes: int | None = Field(
         default=None, ge=0, description=LatentSettings.model_fields["beta_passes"].description
     )
-    encoder_rate: float = Field(default=3e-3, gt=0, description="Learning rate of encoder and DVAE, by Adam.")
     train: GradualSettings = GradualSettings(passes=50, first_band=64, last_band=64, prepare_passes=0, coefficients=0.4)
 
 
