@@ -134,10 +134,10 @@ def pretraining(book: Notebook) -> None:
     film = Film(book, "pretraining", book.sizes).simulate("reversing")
     pair = film.pair()
     runs = {
-        "tempor from cryodrgn, as published": film.begun().ours,
+        "tempor from cryodrgn": film.begun(prior="transition").ours,
         "tempor from nothing": pair.ours,
-        "tempor with a learned transition, from cryodrgn": film.begun(prior="transition").ours,
-        "tempor with a learned transition, from nothing": film.onward(pair).ours,
+        "tempor with N(0, 1), from cryodrgn, as published": film.begun().ours,
+        "tempor with N(0, 1), from nothing": film.unlinked(pair).ours,
     }
     for what, run in runs.items():
         rows_of_pairs(book, what, [Pair(pair.baseline, run)])
