@@ -82,8 +82,8 @@ def test_it_begins_where_the_frames_read_alone_end(filmed: Path, alone: Path, tm
     assert torch.allclose(Decoder.of_run(tmp_path / "run").z, Decoder.of_run(alone).z, atol=0.1)
 
 
-def test_from_nothing_with_a_learned_transition(filmed: Path, tmp_path: Path):
-    known = ("--poses", filmed / "truth" / "particles.star", "--dynamics.prior", "transition", "--train.passes", 2)
+def test_from_nothing_with_the_prior_of_the_paper(filmed: Path, tmp_path: Path):
+    known = ("--poses", filmed / "truth" / "particles.star", "--dynamics.prior", "normal", "--train.passes", 2)
     trained("tempor", filmed, tmp_path / "run", *known)
     assert np.load(tmp_path / "run" / "latents.npz")["z_mean"].shape == (240, 1)
 

@@ -22,11 +22,11 @@ class DynamicsSettings(BaseModel, extra="forbid"):
     """How the frames of a movie learn of each other."""
 
     hidden: int = Field(default=64, gt=0, description="Units of the recurrent network, in each direction of time.")
-    # Under a transition a dimension that no motion needs costs nothing, and the field follows the noise in it.
+    # Where each frame is expected to be like any other, those around it say nothing of it.
     prior: Prior = Field(
-        default="normal",
-        description="Of z: normal (N(0, 1) for each frame), as in the paper, or transition (learned, given z of the "
-        "frame before), for a z of no more dimensions than the motion has.",
+        default="transition",
+        description="Of z: transition (learned, given z of the frame before), or normal (N(0, 1) for each frame), as "
+        "in the paper.",
     )
 
 
