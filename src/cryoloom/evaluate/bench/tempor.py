@@ -57,7 +57,8 @@ def against(book: Notebook) -> None:
     for seed, pair in enumerate(pairs):
         vae = Vae.trained(peer, f"{film.name}/data", s.box, s.z_dim, s.all_passes, s.width, seed)
         theirs.append(_found_by(vae, film, pair.ours))
-    own_rows(book, f"{what}, {peer.name} train_vae", theirs, {})
+    what = f"{what}, against {peer.name}"
+    own_rows(book, f"{what}, its train_vae", theirs, {})
     for name, which, goals in (("cryodrgn", 0, None), ("tempor", 1, _GOALS)):
         measured = [Pair(other, pair[which]) for other, pair in zip(theirs, pairs, strict=True)]
         rows_of_pairs(book, f"{what}, {name}", measured, goals, peer.name)
