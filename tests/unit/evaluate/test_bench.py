@@ -73,6 +73,16 @@ def test_result_file_has_the_promised_entries_and_reads_back(tmp_path):
         read_result(path)
 
 
+def test_parts_keep_their_own_rows_where_these_have_one_name(tmp_path):
+    parts = tuple(PartResult(name, (Row("time", value),)) for name, value in (("a", 1.0), ("b", 2.0)))
+    path = BenchResult("try", "mini", {}, "cryoloom bench try", parts).write(tmp_path)
+    assert read_result(path).parts == parts
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps(plain | {"rows": plain["rows"][1:]}))
+    with pytest.raises(InputError, match="not in the order of its parts, at b"):
+        read_result(path)
+
+
 def test_parts_are_written_as_they_are_measured_and_kept_for_the_same_code(tmp_path):
     calls, said = [], []
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,11 +90,14 @@ class PartResult:
         return {**rest, "rows": [row.name for row in self.rows]}
 
     @classmethod
-    def of(cls, plain: dict[str, Any], rows: dict[str, Row]) -> "PartResult":
-        """The inverse of `plain`, with the result's rows by name."""
+    def of(cls, plain: dict[str, Any], rows: Iterator[Row]) -> "PartResult":
+        """The inverse of `plain`; rows: the result's own, of which its parts take theirs in order."""
+        own = tuple(islice(rows, len(plain["rows"])))
+        if [row.name for row in own] != plain["rows"]:
+            raise ValueError(f"its rows are not in the order of its parts, at {plain['name']}")
         return cls(
             name=plain["name"],
-            rows=tuple(rows[name] for name in plain["rows"]),
+            rows=own,
             pictures=tuple(Picture(**picture) for picture in plain["pictures"]),
             notes=tuple(plain["notes"]),
             commands=tuple(plain["commands"]),
@@ -160,7 +165,7 @@ def read_result(path: Path) -> BenchResult:
     """A result that `BenchResult.write` wrote. Raises InputError for any other file."""
     try:
         plain = json.loads(Path(path).read_text())
-        rows = {row["name"]: Row.of(row) for row in plain["rows"]}
+        rows = map(Row.of, plain["rows"])
         parts = tuple(PartResult.of(part, rows) for part in plain["parts"])
         return BenchResult(plain["table"], plain["scale"], plain["machine"], plain["command"], parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
