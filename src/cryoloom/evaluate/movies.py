@@ -1,6 +1,6 @@
 """Movies against the truth of a simulation: the resolution of every frame's map, and where on its path it lies."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cryoloom.data import read_particles
 from cryoloom.data.files import existing
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import VolumeAlignment, align_volume
+from cryoloom.evaluate.align import VolumeAlignment, align_volume, refine_volume
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.truth import match_particles
@@ -63,9 +63,22 @@ class MovieTruth:
         return cls(maps.stacked(), of_each, coordinate, decoder.trained.pixel_size)
 
 
-def placed_on_truth(decoder: Decoder, truth: MovieTruth) -> VolumeAlignment:
-    """How the maps of a run that found its poses lie on the true ones: its mean conformation on the mean of all."""
-    return align_volume(decoder.volume(decoder.z.mean(0)), truth.maps.mean(0))
+def placed_on_truth(decoder: Decoder, truth: MovieTruth) -> list[VolumeAlignment]:
+    """How the maps of a run that found its poses lie on each of the K true ones.
+
+    Its mean conformation is laid on the mean of all, and from there its median map of each conformation on the true
+    one: where domains travel nothing tells which part of a molecule stays, so each conformation has its own frame.
+    """
+    whole = align_volume(decoder.volume(decoder.z.mean(0)), truth.maps.mean(0))
+
+    def placed(kind: int) -> VolumeAlignment:
+        there = truth.conformation == kind
+        if not there.any():
+            return whole
+        volume = decoder.volume(decoder.z[there].median(0).values)
+        return refine_volume(volume, truth.maps[kind], whole.rotation, whole.hand_flipped, whole.translation)
+
+    return [placed(kind) for kind in range(len(truth.maps))]
 
 
 def score_frames(
@@ -73,11 +86,11 @@ def score_frames(
     truth: MovieTruth,
     mean: Tensor,
     rows: Iterable[int] | None = None,
-    placed: VolumeAlignment | None = None,
+    placed: Sequence[VolumeAlignment] | None = None,
 ) -> FrameScores:
     """Score the map (D, D, D) of each particle, `map_at` its latent mean of (N, Z).
 
-    rows: of the particles that are scored, all by default; placed: how maps are to be moved first.
+    rows: of the particles that are scored, all by default; placed: how maps of each conformation are to be moved first.
     """
     chosen = list(range(len(mean)) if rows is None else rows)
     # Frames with the same latent and the same truth are scored once.
@@ -87,7 +100,7 @@ def score_frames(
     for kind in kinds:
         volume, true = map_at(kind[:-1]), truth.maps[int(kind[-1])]
         if placed is not None:
-            volume = placed.apply(volume)
+            volume = placed[int(kind[-1])].apply(volume)
         curve = fsc(volume, true, truth.pixel_size)
         curves.append(curve.fsc)
         numbers.append((curve.resolution(0.5), nearest_coordinate(volume, truth.maps), *likeness(volume, true)))

@@ -33,6 +33,8 @@ class TemporSettings(LatentSettings, ReadingSettings):
     beta_passes: int | None = Field(
         default=None, ge=0, description=LatentSettings.model_fields["beta_passes"].description
     )
+    # Frames of a movie may all be seen from nearly one side: a batch does not tell how views are spread.
+    spread: float = Field(default=0.0, ge=0, description=ReadingSettings.model_fields["spread"].description)
     train: GradualSettings = GradualSettings(passes=50, first_band=64, last_band=64, prepare_passes=0, coefficients=0.4)
 
 

@@ -6,9 +6,19 @@ import pytest
 import torch
 
 from cryoloom.evaluate.latents import conformation_correlation
-from cryoloom.evaluate.movies import LOW_PASS, MovieTruth, improvement, likeness, nearest_coordinate, score_frames
+from cryoloom.evaluate.maps import apply_to_volume
+from cryoloom.evaluate.movies import (
+    LOW_PASS,
+    MovieTruth,
+    improvement,
+    likeness,
+    nearest_coordinate,
+    placed_on_truth,
+    score_frames,
+)
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
+from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.simulate.phantom import phantom
 
 
@@ -101,3 +111,23 @@ def test_frames_that_are_alike_are_scored_once(path):
     assert scores.found.tolist() == pytest.approx([0, 1, 0, 0.5], abs=0.2)
     assert torch.equal(scores.true, truth.coordinate)
     assert torch.equal(score_frames(run.volume, truth, run.z, [3]).curves[0], scores.curves[3])
+
+
+class Turned(Answers):
+    """Stands for a run that found its poses: each conformation lies in a frame that is turned a little more."""
+
+    def volume(self, z: torch.Tensor) -> torch.Tensor:
+        angle = 0.15 * (1 + float(z))
+        return apply_to_volume(self.path[int(z)], matrix_from_rotvec(torch.tensor([0.0, angle, 0.0])))
+
+
+def test_maps_of_found_poses_are_compared_in_the_frame_of_each_conformation(path):
+    truth = MovieTruth(path[:4], torch.tensor([0, 2, 0, 1]), torch.tensor([0.0, 1.0, 0.0, 0.5]), 5.0)
+    run = Turned(path)
+    placed = placed_on_truth(run, truth)
+    own = score_frames(run.volume, truth, run.z, placed=placed)
+    one = score_frames(run.volume, truth, run.z, placed=[placed[1]] * 4)
+    assert own.curves.mean(1).min() > 0.95
+    assert one.curves.mean(1)[1] < own.curves.mean(1)[1] - 0.05
+    # No frame was seen in the last conformation: it lies as the mean of all does.
+    assert placed[3].correlation < placed[0].correlation

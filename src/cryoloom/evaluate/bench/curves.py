@@ -90,7 +90,8 @@ def grids_picture(path: Path, panels: dict[str, NDArray], rows: list[str], colum
     for axis, (label, grid) in zip(axes[0], panels.items(), strict=True):
         shown = axis.imshow(grid, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
         for (i, j), value in np.ndenumerate(grid):
-            axis.text(j, i, f"{value:+.1f}", ha="center", va="center")
+            on_dark = abs(value) > 0.6 * top
+            axis.text(j, i, f"{value:+.1f}", ha="center", va="center", color="white" if on_dark else "black")
         axis.set_xticks(range(len(columns)), columns)
         axis.set_yticks(range(len(rows)), rows)
         axis.set_title(label, fontsize=10)
