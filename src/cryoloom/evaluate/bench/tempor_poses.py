@@ -104,9 +104,10 @@ def read(book: Notebook) -> None:
         given = f"--pose-passes {s.pose_passes} --train.passes {passes} --beta {s.beta:g}"
         return found.run(f"hetem-{passes}", "hetem", *size.split(), *given.split(), *options)
 
-    first, longer = hetem(s.read_passes), hetem(s.read_passes + s.more_passes, *_SLOWING)
     more = ("--read-poses", "--hypotheses", s.hypotheses, *_SLOWING)
+    first = hetem(s.read_passes)
     ours = found.conformed("tempor", s.more_passes, first, *more, batch=s.read_batch)
+    longer = hetem(s.read_passes + s.more_passes, *_SLOWING)
     runs = {f"hetem, {s.read_passes} passes": first, "hetem": longer, "tempor --read-poses": ours}
     for what, run in runs.items():
         found.pose_rows(run, what)
