@@ -21,14 +21,15 @@ _SLOWING = ("--train.last-rate", 0.1)
 
 @dataclass(frozen=True)
 class FoundSizes(Sizes):
-    """As `Sizes`; tumbling: degrees from frame to frame; working_box: pixels that images are cropped to.
+    """As `Sizes`; tumbling: degrees from frame to frame; search_box, read_box: pixels that images are cropped to.
 
     hypotheses: poses that a network says for each frame. pose_passes: of hetem, for one volume. read_passes: of hetem
     in all before tempor takes over. more_passes: of either from there. read_batch: of tempor, some movies.
     """
 
     tumbling: float = 15.0
-    working_box: int = 36
+    search_box: int = 36
+    read_box: int = 32
     hypotheses: int = 4
     pose_passes: int = 30
     read_passes: int = 45
@@ -42,11 +43,12 @@ class Found:
 
     book: Notebook
     film: Film
+    box: int
 
     def run(self, name: str, system: str, *options: object) -> str:
-        """Reconstruct the film with a system in the working box; the run."""
+        """Reconstruct the film with a system in the box that images are cropped to; the run."""
         run = f"{self.film.name}/{name}"
-        given = ("--box", self.book.sizes.working_box, "--seed", 0, *options)
+        given = ("--box", self.box, "--seed", 0, *options)
         reconstructed(self.book, f"{self.film.name}/data/particles.star", run, system, *given)
         return run
 
@@ -81,13 +83,13 @@ class Found:
         self.book.row(f"{what}: rotation error among frames of one conformation, median", float(cat(own).median()), "°")
 
 
-def _simulated(book: Notebook) -> Found:
+def _simulated(book: Notebook, box: int) -> Found:
     moved = ("--shift", 2, "--tumbling", book.sizes.tumbling)
-    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved))
+    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved), box)
     s = book.sizes
     book.notes.append(
         f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames of {s.box} pixels of {s.pixel:g} Å, cropped to "
-        f"{s.working_box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
+        f"{box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
         "are scored after the run's map of each conformation was laid on the true one: nothing tells which part of a "
         "molecule stays while domains travel. Rotation errors are told after one rotation of all frames and after one "
         "for each conformation."
@@ -97,7 +99,7 @@ def _simulated(book: Notebook) -> Found:
 
 def read(book: Notebook) -> None:
     """Poses read off each frame: hetem, and tempor which takes it over and reads them, too."""
-    found, s = _simulated(book), book.sizes
+    found, s = _simulated(book, book.sizes.read_box), book.sizes
     size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --hypotheses {s.hypotheses}"
 
     def hetem(passes: int, *options: object) -> str:
@@ -127,7 +129,7 @@ def read(book: Notebook) -> None:
 
 def searched(book: Notebook) -> None:
     """Poses found by loom, frame by frame and along movies, and tempor from there."""
-    found, s = _simulated(book), book.sizes
+    found, s = _simulated(book, book.sizes.search_box), book.sizes
     first = found.run("loom", "loom")
     start = ("--poses", f"{first}/particles.star", "--refine", "--temporal-prior")
     runs = {"loom": first, "loom --temporal-prior": found.run("loom-in-time", "loom", *start)}
@@ -138,10 +140,12 @@ def searched(book: Notebook) -> None:
 
 
 _MINI = FoundSizes(movies=300, box=48, pixel=3.6, b_factor=0, first=10, passes=15, **{**PATH, "snr": 1.0, "every": 16})
-_PAPER = replace(_MINI, movies=500, box=128, working_box=128, pixel=1.35, width=1024, blocks=3, device="cuda")
+_PAPER = replace(_MINI, movies=500, box=128, pixel=1.35, width=1024, blocks=3, device="cuda")
+_PAPER = replace(_PAPER, search_box=128, read_box=128)
 _SMALL: dict[str, Any] = {**PATH, "snr": 1.0, "every": 6, "frames": 4, "z_dim": 2, "width": 16, "blocks": 1}
 _SHORT: dict[str, Any] = {"first": 1, "passes": 1, "pose_passes": 1, "read_passes": 2, "more_passes": 1}
-_QUICK = FoundSizes(movies=8, box=24, working_box=24, pixel=7.2, hypotheses=2, read_batch=8, **_SMALL, **_SHORT)
+_BOXES: dict[str, Any] = {"box": 24, "search_box": 24, "read_box": 24, "pixel": 7.2}
+_QUICK = FoundSizes(movies=8, hypotheses=2, read_batch=8, **_BOXES, **_SMALL, **_SHORT)
 
 FIG8 = Table(
     name="tempor-fig8",
