@@ -123,7 +123,8 @@ def read(book: Notebook) -> None:
     book.notes.append(
         f"hetem: {s.hypotheses} poses said for each frame, {s.pose_passes} passes for one volume and then with z, β "
         f"{s.beta:g}, {s.read_passes + s.more_passes} passes in all. tempor begins from {s.read_passes} of hetem and "
-        f"has {s.more_passes} more, {s.read_batch} frames a batch. The rates of either fall to a tenth."
+        f"has {s.more_passes} more, {s.read_batch} frames a batch. The rates of tempor and of "
+        f"hetem's {s.read_passes + s.more_passes} passes fall to a tenth, those of its {s.read_passes} do not."
     )
 
 
@@ -140,8 +141,9 @@ def searched(book: Notebook) -> None:
 
 
 _MINI = FoundSizes(movies=300, box=48, pixel=3.6, b_factor=0, first=10, passes=15, **{**PATH, "snr": 1.0, "every": 16})
-_PAPER = replace(_MINI, movies=500, box=128, pixel=1.35, width=1024, blocks=3, device="cuda")
-_PAPER = replace(_PAPER, search_box=128, read_box=128)
+_PAPER = replace(
+    _MINI, movies=500, box=128, search_box=128, read_box=128, pixel=1.35, width=1024, blocks=3, device="cuda"
+)
 _SMALL: dict[str, Any] = {**PATH, "snr": 1.0, "every": 6, "frames": 4, "z_dim": 2, "width": 16, "blocks": 1}
 _SHORT: dict[str, Any] = {"first": 1, "passes": 1, "pose_passes": 1, "read_passes": 2, "more_passes": 1}
 _BOXES: dict[str, Any] = {"box": 24, "search_box": 24, "read_box": 24, "pixel": 7.2}
