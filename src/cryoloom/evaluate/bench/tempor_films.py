@@ -41,11 +41,12 @@ class Sizes:
     first, passes: of cryodrgn before tempor takes over, as published, and of either from there; from nothing each is
     trained for their sum. coefficients: part of an image's that a step compares. band: Fourier pixels. b_factor: of
     the images, Å², so that the FSC of what cryodrgn finds crosses 0.5 where the paper's does and not in the last shell
-    of a small box, where neither system could better the other. beta, beta_first: of cryodrgn, alone and before tempor,
-    which has its own. batch: of both. every: of so many frames one is scored, prime to the frames of a movie so that
-    each place in it is. noisier: SNRs below that of Fig. 7. faded_box, faded_b_factor: of its film that fades, of the
-    same field of view. seeds: of both systems' training, where a claim hangs on so small a gain that one run says
-    little. cryodrgn: cryoDRGN's own command.
+    of a small box, where neither system could better the other. beta, beta_first: of cryodrgn, alone and before
+    tempor, which has its own. batch: of both. every: of so many frames one is scored, prime to the frames of a movie
+    so that each place in it is. noisier: SNRs below that of Fig. 7. faded_box, faded_b_factor: of its film that fades,
+    of the same field of view. betas: of cryodrgn, where the best of them is its own at each SNR. seeds: of both
+    systems' training, where a claim hangs on so small a gain that one run says little; snr_seeds: at each SNR.
+    cryodrgn: cryoDRGN's own command.
     """
 
     movies: int = 100
@@ -70,9 +71,11 @@ class Sizes:
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
     widths: tuple[int, ...] = (32, 128, 256, 512)
     noisier: tuple[float, ...] = (0.1, 0.03)
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     faded_box: int = 40
     faded_b_factor: float = 700.0
     seeds: int = 3
+    snr_seeds: int = 3
     device: str = "cpu"
     cryodrgn: str = "cryodrgn"
 
@@ -130,7 +133,7 @@ class Film:
         beta: of cryodrgn, the table's by default. prior: of tempor.
         """
         s = self.sizes
-        run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "normal")
+        run = f"{self.name}/{system}-{passes}" + f"-{prior}" * (prior != "normal") + f"-beta-{beta:g}" * (beta > 0)
         run = seeded(run + (f"-after-{Path(init).name}" if init else ""), seed)
         poses = ("--init", init) if init else ("--poses", f"{self.name}/data/truth/particles.star")
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --train.passes {passes}"
@@ -155,10 +158,10 @@ class Film:
         placed = placed_on_truth(decoder, truth) if found else None
         return Scored(run, score_frames(decoder.volume, truth, mean, rows, placed), mean[list(rows)], self.sizes.span)
 
-    def pair(self, seed: int = 0) -> "Pair":
-        """cryodrgn and tempor, both from nothing and trained equally long."""
+    def pair(self, seed: int = 0, beta: float = 0) -> "Pair":
+        """cryodrgn, at its β or the table's, and tempor, both from nothing and trained equally long."""
         passes = self.sizes.all_passes
-        baseline = self.run("cryodrgn", passes, seed=seed)
+        baseline = self.run("cryodrgn", passes, beta=beta, seed=seed)
         return Pair(baseline, self.run("tempor", passes, seed=seed, prior="transition"))
 
     def begun(self, seed: int = 0, prior: Prior = "normal") -> "Pair":
@@ -166,6 +169,15 @@ class Film:
         s = self.sizes
         first = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed)
         return Pair(first, self.run("tempor", s.passes, first.run, seed=seed, prior=prior))
+
+    def tuned(self) -> float:
+        """Of the table's β the one at which cryodrgn resolves frames best, with a row of each."""
+        found = {beta: self.run("cryodrgn", self.sizes.all_passes, beta=beta) for beta in self.sizes.betas}
+        resolution = {beta: float(run.scores.resolution.mean()) for beta, run in found.items()}
+        for beta, value in resolution.items():
+            what = f"SNR {self.sizes.snr:g}, cryodrgn, β {beta:g}, seed 0"
+            self.book.row(f"{what}: resolution, FSC 0.5, mean of frames", value, "Å")
+        return min(resolution, key=lambda beta: resolution[beta])
 
     def unlinked(self, pair: "Pair", seed: int = 0) -> "Pair":
         """Of a pair, cryodrgn, and tempor that expects N(0, 1) of each frame, from nothing and trained as long."""
@@ -214,23 +226,23 @@ class Pair(NamedTuple):
 def rows_of_pairs(
     book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None, than: str = _BASELINE
 ) -> None:
+    """What pairs gain, and what those are worth that are measured: medians over their seeds."""
+    gain_rows(book, what, pairs, goals, than)
+    own_rows(book, what, [pair.ours for pair in pairs], (goals or {}).get("path", {}))
+
+
+def gain_rows(book: Notebook, what: str, pairs: list[Pair], goals: Goals | None = None, than: str = _BASELINE) -> None:
     """Medians over the seeds of pairs, and between what the mean improvement lies; than: what each is measured by."""
     goals, means = goals or {}, [pair.mean for pair in pairs]
-    _gain_rows(book, what, pairs, than, goals)
+    better, mean = (median(getattr(pair, name) for pair in pairs) for name in ("better", "mean"))
+    over = "" if than == _BASELINE else f" over {than}"
+    book.row(f"{what}: frames better than {than}", better, "%", **goals.get("better", HIGHER))
+    book.row(f"{what}: mean improvement{over}, eq. 16", mean, "%", **goals.get("mean", HIGHER))
     for words, value in (("least", min(means)), ("most", max(means))) if len(pairs) > 1 else ():
         book.row(f"{what}: mean improvement, {words} of {len(pairs)} seeds", value, "%", **HIGHER)
     by = {"by the area under the FSC": "area_better", "by PSNR": "psnr_better"}
     for words, name in by.items():
         book.row(f"{what}: frames better {words}", median(getattr(pair, name) for pair in pairs), "%", **HIGHER)
-    own_rows(book, what, [pair.ours for pair in pairs], goals.get("path", {}))
-
-
-def _gain_rows(book: Notebook, what: str, pairs: list[Pair], than: str, goals: Goals | None = None) -> None:
-    better, mean = (median(getattr(pair, name) for pair in pairs) for name in ("better", "mean"))
-    goals = goals or {}
-    book.row(f"{what}: frames better than {than}", better, "%", **goals.get("better", HIGHER))
-    over = "" if than == _BASELINE else f" over {than}"
-    book.row(f"{what}: mean improvement{over}, eq. 16", mean, "%", **goals.get("mean", HIGHER))
 
 
 def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, float]) -> None:
@@ -261,9 +273,9 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
     rows_of_pairs(book, f"{what}, tempor as published", published)
     rows_of_pairs(book, f"{what}, tempor with N(0, 1)", unlinked)
     first = f"cryodrgn's first {film.sizes.first} passes"
-    _gain_rows(book, f"{what}, tempor as published after {first}", begun, first)
+    gain_rows(book, f"{what}, tempor as published after {first}", begun, than=first)
     longer = [Pair(start.baseline, pair.baseline) for start, pair in zip(begun, pairs, strict=True)]
-    _gain_rows(book, f"{what}, cryodrgn", longer, first)
+    gain_rows(book, f"{what}, cryodrgn", longer, than=first)
     smooth, bound = ([Pair(p.baseline, film.score(p.baseline.run, kind)) for p in pairs] for kind in _BESIDE)
     rows_of_pairs(book, f"{what}, cryodrgn smoothed", smooth)
     rows_of_pairs(book, f"{what}, cryodrgn told the conformations", bound)
