@@ -1,14 +1,15 @@
 """Figs. 4, 7 and 9 of TEMPOR: what a movie's frames gain from each other, against cryoDRGN on the same frames."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from cryoloom.evaluate.bench.curves import fsc_spread
 from cryoloom.evaluate.bench.hetero_peer import Maps, Vae
 from cryoloom.evaluate.bench.peers import Peer
-from cryoloom.evaluate.bench.result import goal
+from cryoloom.evaluate.bench.result import Picture, goal
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.bench.tempor_films import (
     PAPER,
@@ -26,6 +27,14 @@ from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.latents import adjusted_mutual_information
 from cryoloom.evaluate.movies import MovieTruth, score_frames
 from cryoloom.solve.decode import Decoder
+
+
+@dataclass(frozen=True)
+class ChangingSizes(Sizes):
+    """As `Sizes`; travelling: of the film of Cas9 whose noise changes."""
+
+    travelling: Sizes = field(default_factory=Sizes)
+
 
 _GOALS: Goals = {"better": goal(80, 95), "mean": goal(1.5, 5), "path": goal(9, 3, "lower")}
 _CAS9 = ("94-179+308-480", "180-307", "481-717", "775-908")
@@ -113,30 +122,24 @@ def _travelling(book: Notebook, name: str, words: str, s: Sizes) -> None:
     book.notes.append("REC1, REC2, REC3 and HNH of 4CMQ travel 52, 28, 62 and 3 Å to where 4ZT0 has them.")
 
 
-def noisier(book: Notebook) -> None:
-    """Cas9 again, where every frame says less than the paper's."""
-    _at_snrs(book, "cas9", book.sizes.noisier, "constant", cas9_path(book))
-
-
 def snr(book: Notebook) -> None:
-    """Fig. 9a: the gain as the noise grows."""
-    _at_snrs(book, "snr", book.sizes.snrs, "reversing")
-
-
-def _at_snrs(book: Notebook, name: str, snrs: tuple[float, ...], motion: str, what: tuple[object, ...] = ()) -> None:
-    """Rows of both systems on the same film at each SNR; what: the molecule and its path, as for `Film.simulate`."""
-    seeds = book.sizes.snr_seeds
-    for value in snrs:
-        film = Film(book, f"{name}-{value:g}", replace(book.sizes, snr=value)).simulate(motion, what)
-        beta = film.tuned()
-        pairs = [film.pair(seed, beta) for seed in range(seeds)]
+    """Fig. 9a: Cas9 again, as the noise grows; cryodrgn has the β of the table that serves it best at each SNR."""
+    book = replace(book, sizes=book.sizes.travelling)
+    s, curves = book.sizes, {}
+    for value in s.snrs:
+        film = Film(book, f"cas9-{value:g}", replace(s, snr=value)).simulate("constant", cas9_path(book))
+        beta, what = film.tuned(), f"SNR {value:g}"
+        pairs = [film.pair(seed, beta) for seed in range(s.seeds)]
         smoothed = [Pair(pair.baseline, film.score(pair.baseline.run, "smoothed")) for pair in pairs]
-        own_rows(book, f"SNR {value:g}, cryodrgn", [pair.baseline for pair in pairs], {})
-        rows_of_pairs(book, f"SNR {value:g}, tempor", pairs)
-        rows_of_pairs(book, f"SNR {value:g}, cryodrgn smoothed", smoothed)
+        own_rows(book, f"{what}, cryodrgn", [pair.baseline for pair in pairs], {})
+        rows_of_pairs(book, f"{what}, tempor", pairs)
+        rows_of_pairs(book, f"{what}, cryodrgn smoothed", smoothed)
+        curves |= {f"{what}, cryodrgn": pairs[0].baseline.scores.curves, f"{what}, tempor": pairs[0].ours.scores.curves}
+    fsc_spread(book.images / "tempor_snr.png", curves, s.pixel)
+    book.pictures.append(Picture("tempor_snr.png", "FSC to the truth, mean and spread of frames, by noise (seed 0)."))
     book.notes.append(
-        "cryodrgn has at each SNR the β at which its seed 0 resolves frames best, tempor its default at all. "
-        f"Medians of {seeds} seeds."
+        f"Cas9's movies of tempor-fig7, {s.movies} × {s.frames} frames. cryodrgn has at each SNR the β at which its "
+        f"seed 0 resolves frames best, tempor its default at all. Medians of {s.seeds} seeds."
     )
 
 
@@ -173,8 +176,9 @@ def width(book: Notebook) -> None:
 
 
 _PAPER = Sizes(**PAPER)
-_TINY = Sizes(movies=6, frames=4, box=24, pixel=5.0, width=16, blocks=1, first=1, passes=1, band=11, every=6)
-_QUICK = replace(_TINY, snrs=(1.0,), betas=(0.3, 1.0), widths=(16,), seeds=2, snr_seeds=2)
+_SHORT: dict[str, Any] = {"movies": 6, "frames": 4, "box": 24, "pixel": 5.0, "width": 16, "blocks": 1, "band": 11}
+_SHORT |= {"first": 1, "passes": 1, "every": 6, "betas": (0.3, 1.0), "widths": (16,), "seeds": 2}
+_QUICK = Sizes(**_SHORT)
 _SCALES = {"mini": Sizes(), "paper": _PAPER, "quick": _QUICK}
 
 FIG4 = Table(
@@ -192,20 +196,30 @@ PATH: dict[str, Any] = {"frames": 19, "snr": 0.3, "z_dim": 8, "span": 18.0, "uni
 _CAS9_SCALES = {
     "mini": Sizes(box=48, pixel=3.6, band=23, b_factor=0, seeds=1, **PATH),
     "paper": replace(_PAPER, pixel=1.35, **PATH),
-    "quick": replace(_QUICK, pixel=7.2, span=3.0, unit=" frames", z_dim=2, noisier=(0.1,), faded_box=28, seeds=1),
+    "quick": replace(_QUICK, pixel=7.2, span=3.0, unit=" frames", z_dim=2, faded_box=28, seeds=1),
 }
 
 FIG7 = Table(
     name="tempor-fig7",
     title="TEMPOR, Fig. 7: domains on their way",
     about="As Fig. 4, of Cas9, whose domains go from where 4CMQ has them to where 4ZT0 has them.",
-    parts={"cas9": cas9, "faded": faded, "noisier": noisier},
+    parts={"cas9": cas9, "faded": faded},
     scales=_CAS9_SCALES,
 )
+_SNRS: dict[str, Any] = {"seeds": 3, "snrs": (10.0, 1.0, 0.1, 0.03)}
+_FIG9_SCALES = {
+    "mini": ChangingSizes(travelling=replace(_CAS9_SCALES["mini"], **_SNRS)),
+    "paper": ChangingSizes(**PAPER, travelling=replace(_CAS9_SCALES["paper"], **_SNRS)),
+    "quick": ChangingSizes(**_SHORT, travelling=replace(_CAS9_SCALES["quick"], snrs=(0.1,))),
+}
+
 FIG9 = Table(
     name="tempor-fig9",
     title="TEMPOR, Fig. 9: noise, pretraining, width",
-    about="The movies of tempor-fig4 that turn round at a random place, with one thing changed at a time.",
+    about=(
+        "Cas9's movies of tempor-fig7 in more noise and in less; and those of tempor-fig4 that turn round at a random "
+        "place, begun from cryodrgn or from nothing, and with networks of several widths."
+    ),
     parts={"snr": snr, "pretraining": pretraining, "width": width},
-    scales=_SCALES,
+    scales=_FIG9_SCALES,
 )

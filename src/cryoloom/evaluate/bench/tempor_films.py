@@ -43,10 +43,9 @@ class Sizes:
     the images, Å², so that the FSC of what cryodrgn finds crosses 0.5 where the paper's does and not in the last shell
     of a small box, where neither system could better the other. beta, beta_first: of cryodrgn, alone and before
     tempor, which has its own. batch: of both. every: of so many frames one is scored, prime to the frames of a movie
-    so that each place in it is. noisier: SNRs below that of Fig. 7. faded_box, faded_b_factor: of its film that fades,
-    of the same field of view. betas: of cryodrgn, where the best of them is its own at each SNR. seeds: of both
-    systems' training, where a claim hangs on so small a gain that one run says little; snr_seeds: at each SNR.
-    cryodrgn: cryoDRGN's own command.
+    so that each place in it is. faded_box, faded_b_factor: of the film of Fig. 7 that fades, of the same field of
+    view. betas: of cryodrgn, where the best of them is its own at each SNR. seeds: of both systems' training, where a
+    claim hangs on so small a gain that one run says little. cryodrgn: cryoDRGN's own command.
     """
 
     movies: int = 100
@@ -70,12 +69,10 @@ class Sizes:
     every: int = 3
     snrs: tuple[float, ...] = (0.1, 1.0, 10.0)
     widths: tuple[int, ...] = (32, 128, 256, 512)
-    noisier: tuple[float, ...] = (0.1, 0.03)
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     faded_box: int = 40
     faded_b_factor: float = 700.0
     seeds: int = 3
-    snr_seeds: int = 3
     device: str = "cpu"
     cryodrgn: str = "cryodrgn"
 
