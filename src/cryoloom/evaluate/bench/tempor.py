@@ -206,7 +206,7 @@ FIG7 = Table(
     parts={"cas9": cas9, "faded": faded},
     scales=_CAS9_SCALES,
 )
-_SNRS: dict[str, Any] = {"seeds": 3, "snrs": (10.0, 1.0, 0.1, 0.03)}
+_SNRS: dict[str, Any] = {"seeds": 3, "snrs": (10.0, 1.0, 0.1)}
 _FIG9_SCALES = {
     "mini": ChangingSizes(travelling=replace(_CAS9_SCALES["mini"], **_SNRS)),
     "paper": ChangingSizes(**PAPER, travelling=replace(_CAS9_SCALES["paper"], **_SNRS)),
