@@ -166,12 +166,16 @@ def pretraining(book: Notebook) -> None:
 
 def width(book: Notebook) -> None:
     """Fig. 9c: the width of the decoder."""
-    seeds = book.sizes.seeds
+    seeds, before = book.sizes.seeds, []
     for value in book.sizes.widths:
         film = Film(book, f"width-{value}", replace(book.sizes, width=value)).simulate("reversing")
         pairs = [film.pair(seed) for seed in range(seeds)]
         own_rows(book, f"Width {value}, cryodrgn", [pair.baseline for pair in pairs], {})
         rows_of_pairs(book, f"Width {value}, tempor", pairs)
+        for narrower, runs in before[-1:]:
+            wider = [Pair(run.ours, pair.ours) for run, pair in zip(runs, pairs, strict=True)]
+            gain_rows(book, f"Width {value}, tempor, for {narrower}", wider, than=f"{narrower}")
+        before.append((value, pairs))
     book.notes.append(f"Medians of {seeds} seeds.")
 
 
