@@ -154,6 +154,7 @@ def test_poses_read_off_images(phantom_set: Path, tmp_path: Path, options):
 
 def test_a_trained_network_predicts_and_loom_refines(phantom_set: Path, finished: Path, tmp_path: Path):
     quick = ("--encoder.width", 4, "--network.width", 32, "--train.passes", 2, "--device", "cpu", "--polish")
+    quick = (*quick, "--pose-kl", 1)
     particles, run = phantom_set / "particles.star", tmp_path / "run"
     more = ("--refinement.iterations", 2)
     cryoloom("reconstruct", particles, "--system", "cryoai", *quick, *more, "-o", run)
@@ -164,8 +165,10 @@ def test_a_trained_network_predicts_and_loom_refines(phantom_set: Path, finished
     assert float(particles_of(run).column("rotation_sigma_deg").min()) > 0
     said = cryoloom("predict", run, particles, "-o", tmp_path / "posed.star")
     assert "a second" in said
-    predicted = read_particles(tmp_path / "posed.star").poses()
+    posed = read_particles(tmp_path / "posed.star")
+    predicted = posed.poses()
     assert len(predicted.rotation) == 400
+    assert float(posed.column("rotation_sigma_deg").min()) > 0
     # The images decide, not their order or number.
     cryoloom("predict", run, particles, "--limit", 37, "-o", tmp_path / "few.star")
     few = read_particles(tmp_path / "few.star").poses()

@@ -99,6 +99,13 @@ def test_poses_are_read_off_the_frames_where_a_run_that_reads_them_is_taken_over
     assert 0.01 < float(moved.median()) < 10
     stages = list(dict.fromkeys(line["stage"] for line in Run.open(tmp_path / "run").metrics()))
     assert stages == ["train", "poses", "results"]
+    assert "rotation_sigma_deg" not in particles_of(tmp_path / "run").table
+    trained("tempor", filmed, tmp_path / "drawn", *on, "--pose-kl", 1)
+    drawn = particles_of(tmp_path / "drawn")
+    sigma, shift = (drawn.table[name].to_numpy(float) for name in ("rotation_sigma_deg", "shift_sigma_angst"))
+    assert ((sigma > 0.1) & (sigma < 100)).all()
+    assert sigma.std() > 0
+    assert (shift > 0).all()
     said = trained("tempor", filmed, tmp_path / "other", "--init", alone, "--read-poses", code=2)
     assert "holds no poses network" in said
 

@@ -12,6 +12,7 @@ from cryoloom.data import read_particles, write_star
 from cryoloom.data.checks import check_images
 from cryoloom.errors import InputError
 from cryoloom.solve.predict import predict_poses
+from cryoloom.solve.results import width_columns
 from cryoloom.solve.run import Run
 from cryoloom.solve.setup import NeuralSettings, Setup
 from cryoloom.solve.team import Team
@@ -66,6 +67,6 @@ def predict(
     with StageProgress(console) as progress:
         setup = Setup(given, settings, opened, team, progress, writes=False)
         predicted = predict_poses(setup, system.parts(setup, settings, None))
-    write_star(output, given, pose=predicted.poses)
+    write_star(output, given, pose=predicted.poses, columns=width_columns(predicted.widths))
     console.print(f"read {len(given):,} images, {predicted.images_per_s:,.0f} a second", highlight=False)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from cryoloom.model.encoders import Encoder, EncoderSettings
 from cryoloom.model.poses.heads import HeadName
 from cryoloom.model.poses.regressor import PoseRegressor
 from cryoloom.model.poses.search import SearchSettings
+from cryoloom.model.poses.widths import PoseWidths
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.refine import RefineSettings
 from cryoloom.solve.gradual import GradualSettings, at_known, slowed, together
@@ -56,6 +57,17 @@ class ReadingSettings(NeuralSettings):
     shifts: Literal["predicted", "given"] = Field(
         default="predicted", description="Shifts read off the images, or those of --poses kept (none: centred images)."
     )
+    pose_kl: float | None = Field(
+        default=None,
+        ge=0,
+        description="Each pose is drawn from a Gaussian whose widths are read, too; weight of its KL divergence to "
+        "poses all alike, 0 in the paper of tempor. none: poses without widths.",
+    )
+
+    @property
+    def reading_rates(self) -> dict[str, float]:
+        """Learning rates of the parts that read poses."""
+        return dict.fromkeys(("encoder", "poses", *(() if self.pose_kl is None else ("widths",))), self.encoder_rate)
 
 
 class AmortisedSettings(ReadingSettings):
@@ -82,7 +94,7 @@ class AmortisedSettings(ReadingSettings):
 def amortised_parts(
     setup: Setup, settings: ReadingSettings, poses: Pose | None, z_dim: int = 0
 ) -> dict[str, nn.Module]:
-    """Field of z, encoder and pose heads; shifts are those of `poses` where the settings say that they are given."""
+    """Field of z, encoder, pose heads and perhaps widths; shifts are those of `poses` where the settings say so."""
     field = setup.field(z_dim)
     given = poses.best_shift.float() if poses is not None and settings.shifts == "given" else None
     encoder = Encoder(settings.encoder, 2 if settings.symmetric_loss else 1, setup.beginning)
@@ -90,7 +102,10 @@ def amortised_parts(
     heads = PoseRegressor(
         encoder.features, settings.pose_head, limit, setup.beginning, settings.hypotheses, given, settings.spread
     )
-    return {"field": field, "encoder": encoder, "poses": heads}
+    parts: dict[str, nn.Module] = {"field": field, "encoder": encoder, "poses": heads}
+    if settings.pose_kl is not None:
+        parts["widths"] = PoseWidths(encoder.features, limit, settings.pose_kl, setup.beginning)
+    return parts
 
 
 def read_together(
@@ -119,8 +134,7 @@ def fit_amortised(setup: Setup, settings: AmortisedSettings, poses: Pose | None)
     if poses is not None and settings.shifts == "predicted":
         setup.fit({"field": setup.field()}, at_known(settings.train, setup.images.box), poses)
         return
-    rates = {"encoder": settings.encoder_rate, "poses": settings.encoder_rate}
-    stages = read_together(settings, settings.train, rates, setup.images.box)
+    stages = read_together(settings, settings.train, settings.reading_rates, setup.images.box)
     if settings.searches:
         stages = [*searched_first(settings, stages[0], len(setup.images), setup.images.box), *stages]
     fitted = setup.fit(amortised_parts(setup, settings, poses), stages, poses)

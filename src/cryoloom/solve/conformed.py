@@ -117,12 +117,15 @@ def begin_as_vae(parts: dict[str, nn.Module], folder: Path) -> bool:
 
     Raises InputError where its networks are of other shapes, or none reads poses for the part that would.
     """
-    if "conformation" not in trained_parts(folder):
+    trained = trained_parts(folder)
+    if "conformation" not in trained:
         return False
     dvae = parts["conformation"]
     assert isinstance(dvae, DVAE)
     for name, part in {**parts, "conformation": dvae.frames}.items():
-        load_part(part, name, folder)
+        # How well poses are known may be asked of a run that has not said it.
+        if name in trained or name != "widths":
+            load_part(part, name, folder)
     return True
 
 

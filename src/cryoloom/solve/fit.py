@@ -14,6 +14,7 @@ from cryoloom.model.batch import Batch
 from cryoloom.model.coefficients import DrawnCoefficients
 from cryoloom.model.conformation.latent import Latent
 from cryoloom.model.poses.search import PoseSearch
+from cryoloom.model.poses.widths import NUMBERS
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import random_rotations
@@ -22,7 +23,7 @@ from cryoloom.solve.components import AmongConformations, ConformationMaps, conf
 from cryoloom.solve.descent import Descent
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.images import first_noise
-from cryoloom.solve.latents import Latents, agreement, prior, read_latents, said_or_taught, settled
+from cryoloom.solve.latents import Latents, agreement, prior, read_latents, read_widths, said_or_taught, settled
 from cryoloom.solve.model import Model, Still
 from cryoloom.solve.placing import Placing
 from cryoloom.solve.rehearsal import Rehearsed, rehearse
@@ -131,6 +132,13 @@ class Fit:
             return said
         return said_or_taught(self.model, last, state.poses, said, state.z, state.noise)
 
+    def widths(self, state: FitState) -> Tensor | None:
+        """Widths (N, 5) of every pose, of its rotation in radians and its shift in Å, where they are read."""
+        if self.model.widths is None or self.stages[-1].poses != "infer":
+            return None
+        pieces = self.batches.pieces(SEARCH_CHUNK)
+        return read_widths(self.model, self.stages[-1], state.noise, pieces, self.session.progress)
+
     def agreement(self, state: FitState, latents: Latents) -> Tensor:
         """How far (N,) every image agrees with what is predicted of it, in standard deviations of pure noise."""
         return agreement(self.model, self.stages[-1], state.poses, latents, state.noise, self.session.progress)
@@ -206,11 +214,15 @@ class Fit:
                 latent = latent._replace(kl=self.model.latent(batch).divergence(latent))
         compared, kept = self._compared(batch, stage)
         still = Still(self.model, batch.lattice)
-        made = self.model.predict(compared, known, noise, latent, still)
+        widths = self.model.widths if stage.poses == "model" else None
+        moved = None if widths is None else torch.randn(len(index), NUMBERS, generator=g)[mine]
+        made = self.model.predict(compared, known, noise, latent, still, moved)
         kl = made.latent.kl if made.latent is not None else made.misfit.total.new_zeros(len(batch))
         price = made.misfit.total + stage.beta * kl
         if stage.poses == "model":
             price = price + stage.penalty * self.model.poses.penalty(batch, made.pose)
+        if widths is not None:
+            price = price + widths.price(batch)
         if stage.rehearsal:
             z = None if made.latent is None else made.latent.z.detach()
             rehearsed = self._rehearsed(index, batch.lattice, state.noise, partial(still, z=z))

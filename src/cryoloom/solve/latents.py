@@ -1,5 +1,6 @@
 """The conformations of all particles during a fit: read by the model, or settled one by one at a field."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,14 +47,32 @@ def read_latents(
     model: Model, stage: Stage, poses: Pose, noise: Tensor, pieces: list[Tensor], progress: Progress
 ) -> Latents:
     """What the model's own part says of all particles, with the band and poses of a stage, in `pieces` of them."""
-    found, done, n = [], 0, len(model.images)
+
+    def said(index: Tensor) -> Sequence[Tensor]:
+        return model.latent(model.batch(index, noise, stage.band, pose=poses.select(index)))[:2]
+
+    return Latents(*_read(said, pieces, "latents", progress))
+
+
+@torch.no_grad()
+def read_widths(model: Model, stage: Stage, noise: Tensor, pieces: list[Tensor], progress: Progress) -> Tensor:
+    """Widths (N, 5) that the model says of all particles' poses, with the band of a stage, in `pieces` of them."""
+    widths = model.widths
+    assert widths is not None
+    return _read(lambda index: [widths(model.batch(index, noise, stage.band))], pieces, "widths", progress)[0]
+
+
+def _read(
+    say: Callable[[Tensor], Sequence[Tensor]], pieces: list[Tensor], name: str, progress: Progress
+) -> list[Tensor]:
+    """What is said of the particles in each of the pieces, which hold all, in the order of the particles."""
+    found, done, n = [], 0, sum(map(len, pieces))
     for index in pieces:
-        batch = model.batch(index, noise, stage.band, pose=poses.select(index))
-        found.append([part.cpu() for part in model.latent(batch)[:2]])
+        found.append([part.cpu() for part in say(index)])
         done += len(index)
-        progress("latents", done, n, "")
+        progress(name, done, n, "")
     back = torch.cat(pieces).argsort()
-    return Latents(*(torch.cat(parts)[back] for parts in zip(*found, strict=True)))
+    return [torch.cat(parts)[back] for parts in zip(*found, strict=True)]
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from cryoloom.model.fields.field import Field
 from cryoloom.model.objective import Misfit, least_misfit
 from cryoloom.model.poses.inference import PoseModel
 from cryoloom.model.poses.search import has_fast_bf16
+from cryoloom.model.poses.widths import PoseWidths
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice
@@ -44,8 +45,8 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """Parts by name: "field" always, "encoder" where images are read, "poses" where a module knows them, "conformation"
-    where there is a z.
+    """Parts by name: "field" always, "encoder" where images are read, "poses" where a module knows them, "widths" where
+    it says how well, "conformation" where there is a z.
     """
 
     def __init__(self, images: WorkingImages, parts: Mapping[str, nn.Module], compute: ComputeSettings):
@@ -83,6 +84,13 @@ class Model:
         assert isinstance(model, PoseModel)
         return model
 
+    @property
+    def widths(self) -> PoseWidths | None:
+        """What says how well poses are known, where there is such a part."""
+        part = self.parts.get("widths")
+        assert part is None or isinstance(part, PoseWidths)
+        return part
+
     def batch(self, index: Tensor, noise: Tensor, band: float, read: bool = True, pose: Pose | None = None) -> Batch:
         """The particles at `index` up to a band, with the features of the encoder where they are to be `read`.
 
@@ -110,13 +118,17 @@ class Model:
         noise: Tensor | None,
         latent: Latent | None = None,
         still: "Still | None" = None,
+        moved: Tensor | None = None,
     ) -> Prediction:
         """What the parts make of a batch: at `pose` and `latent`, else at what the model infers.
 
-        still: of the field as it is, where there is one.
+        still: of the field as it is, where there is one. moved: (B, 5) standard normal noise by which poses that the
+        model infers are drawn from their widths.
         """
         device = self.images.device
         at: Pose = self.poses(batch) if pose is None else pose
+        if moved is not None and self.widths is not None:
+            at = self.widths.drawn(batch, at, moved.to(device))
         if latent is None and self.conformation is not None and noise is not None:
             latent = self.conformation(batch, noise.to(device))
         rotation, shift = at.rotation.to(device), at.shift.to(device)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
@@ -17,9 +17,10 @@ CHUNK = 512
 
 
 class Predicted(NamedTuple):
-    """The pose of every particle (N, 1), and how many images a second were read."""
+    """The pose of every particle (N, 1), its widths (N, 5) where they are read, and how many images a second were."""
 
     poses: Pose
+    widths: Tensor | None
     images_per_s: float
 
 
@@ -42,10 +43,14 @@ def predict_poses(setup: Setup, parts: Mapping[str, nn.Module]) -> Predicted:
         part.load_state_dict(weights[name])
     model = Model(setup.images, parts, setup.settings.compute)
     found, n = [], len(setup.images)
+    widths: list[Tensor] = []
     started = time.monotonic()
     for index in torch.arange(n).split(CHUNK):
         batch = model.batch(index, state.noise, setup.images.box / 2 - 1)
         pose = best_of(model.infer(batch))
         found.append(Pose(pose.rotation.cpu(), pose.shift.cpu()))
+        if model.widths is not None:
+            widths.append(model.widths(batch).cpu())
         session.progress("poses", int(index[-1]) + 1, n, "")
-    return Predicted(Pose.concatenate(found), n / max(time.monotonic() - started, 1e-9))
+    read = torch.cat(widths) if widths else None
+    return Predicted(Pose.concatenate(found), read, n / max(time.monotonic() - started, 1e-9))

@@ -28,18 +28,20 @@ def write_fit(
     contrast: str,
     latents: Latents | None = None,
     agreement: Tensor | None = None,
+    widths: Tensor | None = None,
     alarms: Sequence[Alarm] = (),
 ) -> str:
     """Write volumes/volume.mrc, particles.star, latents.npz and alarms.json; returns the molecule's contrast.
 
     volume: (D, D, D) as the images have it; mask: (D, D, D) multiplied on; poses: of all particles, shifts in Å.
-    agreement: (N,) of each image with its prediction; its negative is the column junk_score. alarms: of the fit, to
-    which those of its map and poses are added.
+    agreement: (N,) of each image with its prediction; its negative is the column junk_score. widths: (N, 5) of each
+    pose, rotation in radians and shift in Å. alarms: of the fit, to which those of its map and poses are added.
     """
     found = contrast_of((volume * mask)[mask > 0], contrast, particles.has_ctf)
     volume = found.sign * volume
     write_volume(run.path / "volumes" / "volume.mrc", (volume * mask).cpu(), particles.pixel_size)
-    columns = latent_columns(latents) | ({} if agreement is None else {"junk_score": -agreement})
+    columns = latent_columns(latents) | width_columns(widths)
+    columns |= {} if agreement is None else {"junk_score": -agreement}
     write_star(run.path / "particles.star", particles, pose=poses, columns=columns)
     if latents is not None:
         write_latents(run.path / "latents.npz", latents)
@@ -54,6 +56,14 @@ def latent_columns(latents: Latents | None) -> dict[str, Tensor]:
     if latents is None:
         return {}
     return {f"latent_{i + 1}": column for i, column in enumerate(latents.mean.unbind(1))}
+
+
+def width_columns(widths: Tensor | None) -> dict[str, Tensor]:
+    """The columns rotation_sigma_deg and shift_sigma_angst of particles.star, root mean squares."""
+    if widths is None:
+        return {}
+    rotation, shift = widths[:, :3].norm(dim=1), widths[:, 3:].norm(dim=1)
+    return {"rotation_sigma_deg": torch.rad2deg(rotation), "shift_sigma_angst": shift}
 
 
 def write_latents(path: Path, latents: Latents) -> None:

@@ -86,10 +86,11 @@ class Setup:
         state = fit.run(fit.start(poses))
         latents = fit.latents(state) if model.conformation is not None else None
         agreement = fit.agreement(state, latents) if latents is not None else None
+        widths = fit.widths(state)
         if self.session.team.leads:
             # Features without a prior need not lie about zero: the map is that of the mean one.
             z = None if latents is None else latents.mean.mean(0).to(self.images.device)
-            found = (state.poses, self.settings.contrast, latents, agreement)
+            found = (state.poses, self.settings.contrast, latents, agreement, widths)
             silent = stages[-1].z == "taught" and latents is state.z
             alarms = [SILENT_ENCODER] if silent else []
             if stages[-1].poses == "infer":

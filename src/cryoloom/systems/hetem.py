@@ -41,8 +41,7 @@ def schedule(settings: HetemSettings, box: int) -> list[Stage]:
             f"--pose-passes {s.pose_passes} leaves none of --train.passes {s.train.passes} to conformations: "
             "make it smaller."
         )
-    rates = {"encoder": s.encoder_rate, "poses": s.encoder_rate}
-    stages = [replace(stage, beta=s.beta) for stage in read_together(s, s.train, rates, box)]
+    stages = [replace(stage, beta=s.beta) for stage in read_together(s, s.train, s.reading_rates, box)]
     alone = [replace(stage, name="poses first", z="none") for stage in stages[: s.pose_passes]]
     joint = [_joint(stage) for stage in stages[s.pose_passes : -1]]
     return [*alone, *joint, stages[-1]]

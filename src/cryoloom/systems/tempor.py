@@ -63,6 +63,6 @@ def reconstruct(
         begin_as_vae(parts, run.config.init)
     stages = at_known(s.train, box, s.rates, betas)
     if s.read_poses:
-        read = read_together(s, s.train, {**s.rates, "poses": s.encoder_rate}, box)
+        read = read_together(s, s.train, {**s.rates, **s.reading_rates}, box)
         stages = [*(replace(stage, beta=beta) for stage, beta in zip(read, betas, strict=False)), read[-1]]
     setup.fit(parts, stages, poses, movies[0])

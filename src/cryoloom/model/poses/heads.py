@@ -5,7 +5,7 @@ from typing import Literal
 
 import roma
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cryoloom.physics.so3 import matrix_from_6d, matrix_from_euler
 
@@ -22,6 +22,11 @@ def rotation_of_quaternion(numbers: Tensor) -> Tensor:
 def rotation_of_euler(numbers: Tensor) -> Tensor:
     """Matrix (…, 3, 3) of RELION's (rot, tilt, psi) in radians (…, 3)."""
     return matrix_from_euler(torch.rad2deg(numbers))
+
+
+def dense_head(inputs: int, outputs: int) -> nn.Module:
+    """Layers from features (…, inputs) to numbers (…, outputs)."""
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
 
 
 HEADS: dict[HeadName, tuple[int, Callable[[Tensor], Tensor]]] = {

@@ -1,10 +1,10 @@
 """Poses read off the images by a network: a rotation and a shift for each view of the image."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryoloom.model.batch import Batch
-from cryoloom.model.poses.heads import HEADS, HeadName
+from cryoloom.model.poses.heads import HEADS, HeadName, dense_head
 from cryoloom.model.poses.inference import PoseModel
 from cryoloom.model.weights import draw_weights
 from cryoloom.physics.pose import Pose
@@ -34,8 +34,8 @@ class PoseRegressor(PoseModel):
         super().__init__()
         self.spread = spread
         self.numbers, self.rotation_of = HEADS[head]
-        self.rotation_head = _head(features, self.numbers * hypotheses)
-        self.shift_head = _head(features, 2 * hypotheses) if shift_angst else None
+        self.rotation_head = dense_head(features, self.numbers * hypotheses)
+        self.shift_head = dense_head(features, 2 * hypotheses) if shift_angst else None
         self.register_buffer("shift_angst", torch.tensor(float(shift_angst)))
         self.register_buffer("given", given)
         self.reset(generator)
@@ -78,7 +78,3 @@ class PoseRegressor(PoseModel):
         third = torch.eye(3, device=view.device) / 3
         uneven = rotation.mean(0).square().sum() + 3 * (view.T @ view / len(view) - third).square().sum()
         return (self.spread * len(batch.lattice) * uneven).expand(len(batch))
-
-
-def _head(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
