@@ -17,10 +17,13 @@ from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Pair, Scored, Siz
 from cryoloom.evaluate.latents import neighbour_accuracy
 from cryoloom.evaluate.truth import match_particles
 
+# What is learnt settles when the rates fall.
+_SLOWING = ("--train.last-rate", 0.1)
+
 
 @dataclass(frozen=True)
 class FoundSizes(Sizes):
-    """As `Sizes`; tumbling: degrees from frame to frame; search_box, read_box: pixels that images are cropped to.
+    """As `Sizes`; tumbling: degrees from frame to frame; small_box: pixels that images are cropped to.
 
     hypotheses: poses that a network says for each frame. pose_passes: of hetem, for one volume. read_passes: of hetem
     in all before tempor takes over. more_passes: of either from there. read_batch: of both, some movies. apart: β and
@@ -28,8 +31,7 @@ class FoundSizes(Sizes):
     """
 
     tumbling: float = 15.0
-    search_box: int = 36
-    read_box: int = 32
+    small_box: int = 32
     hypotheses: int = 4
     pose_passes: int = 30
     read_passes: int = 45
@@ -44,12 +46,11 @@ class Found:
 
     book: Notebook
     film: Film
-    box: int
 
     def run(self, name: str, system: str, *options: object, seed: int = 0, file: str = "particles") -> str:
         """Reconstruct a file of the film's data with a system in the box that images are cropped to; the run."""
         run = seeded(f"{self.film.name}/{name}", seed)
-        given = ("--box", self.box, "--seed", seed, *options)
+        given = ("--box", self.book.sizes.small_box, "--seed", seed, *options)
         reconstructed(self.book, f"{self.film.name}/data/{file}.star", run, system, *given)
         return run
 
@@ -96,13 +97,13 @@ class Found:
         return float(align_poses(found, true).angle_deg.median()), float(cat(own).median())
 
 
-def _simulated(book: Notebook, box: int) -> Found:
+def _simulated(book: Notebook) -> Found:
     moved = ("--shift", 2, "--tumbling", book.sizes.tumbling)
-    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved), box)
+    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved))
     s = book.sizes
     book.notes.append(
         f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames of {s.box} pixels of {s.pixel:g} Å, cropped to "
-        f"{box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
+        f"{s.small_box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
         "are scored after the run's map of each conformation was laid on the true one: nothing tells which part of a "
         "molecule stays while domains travel. Rotation errors are told after one rotation of all frames and after one "
         "for each conformation."
@@ -124,9 +125,9 @@ class Reading:
         return self.found.run(f"hetem-{s.read_passes}", "hetem", *size.split(), *given.split(), seed=seed)
 
     def on(self, first: str, *options: object, **given: Any) -> str:
-        """Tempor from there; poses that are learnt settle when the rates fall."""
+        """Tempor from there."""
         s = self.found.book.sizes
-        more = ("--read-poses", "--hypotheses", s.hypotheses, "--train.last-rate", 0.1, *options)
+        more = ("--read-poses", "--hypotheses", s.hypotheses, *_SLOWING, *options)
         return self.found.conformed("tempor", s.more_passes, first, *more, batch=s.read_batch, **given)
 
     def apart(self, first: str, beta: float, spread: float) -> str:
@@ -147,7 +148,7 @@ class Reading:
 
 def read(book: Notebook) -> None:
     """Poses read off each frame: hetem, and tempor which takes it over and reads them, too."""
-    found, s = _simulated(book, book.sizes.read_box), book.sizes
+    found, s = _simulated(book), book.sizes
     data = book.bench.folder / found.film.name / "data"
     frames = read_particles(data / "particles.star")
     write_star(
@@ -179,23 +180,21 @@ def read(book: Notebook) -> None:
 
 def searched(book: Notebook) -> None:
     """Poses found by loom, frame by frame and along movies, and tempor from there."""
-    found, s = _simulated(book, book.sizes.search_box), book.sizes
+    found, s = _simulated(book), book.sizes
     first = found.run("loom", "loom")
     start = ("--poses", f"{first}/particles.star", "--refine", "--temporal-prior")
     runs = {"loom": first, "loom --temporal-prior": found.run("loom-in-time", "loom", *start)}
     for what, run in runs.items():
         found.pose_rows([run], what)
         begun = found.conformed("cryodrgn", s.first, run, "--z-start", "none", "--settle-rounds", 0)
-        found.score([found.conformed("tempor", s.passes, begun)], f"tempor at the poses of {what}")
+        found.score([found.conformed("tempor", s.passes, begun, *_SLOWING)], f"tempor at the poses of {what}")
 
 
 _MINI = FoundSizes(movies=300, box=48, pixel=3.6, b_factor=0, first=10, passes=15, **{**PATH, "snr": 1.0, "every": 16})
-_PAPER = replace(
-    _MINI, movies=500, box=128, search_box=128, read_box=128, pixel=1.35, width=1024, blocks=3, device="cuda"
-)
+_PAPER = replace(_MINI, movies=500, box=128, small_box=128, pixel=1.35, width=1024, blocks=3, device="cuda")
 _SMALL: dict[str, Any] = {**PATH, "snr": 1.0, "every": 6, "frames": 4, "z_dim": 2, "width": 16, "blocks": 1}
 _SHORT: dict[str, Any] = {"first": 1, "passes": 1, "pose_passes": 1, "read_passes": 2, "more_passes": 1}
-_BOXES: dict[str, Any] = {"box": 24, "search_box": 24, "read_box": 24, "pixel": 7.2}
+_BOXES: dict[str, Any] = {"box": 24, "small_box": 24, "pixel": 7.2}
 _QUICK = FoundSizes(movies=8, seeds=2, apart=((1.0, 1.0),), hypotheses=2, read_batch=8, **_BOXES, **_SMALL, **_SHORT)
 
 FIG8 = Table(
