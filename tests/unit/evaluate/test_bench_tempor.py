@@ -103,7 +103,7 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     passes = [c.split("--train.passes ")[1].split()[0] for c in trained]
     assert passes == ["60"] * 6 + ["20", "40"] * 3 + ["60"] * 3
     assert all(c.endswith("--dynamics.prior normal") for c in (*begun[1::2], *unlinked))
-    assert "--init constant/cryodrgn-20-1" in begun[3]
+    assert "--init constant/cryodrgn-20-beta-0.05-1" in begun[3]
     assert all(c.endswith("--dynamics.prior transition") for c in both[1::2])
     rows = {row.name: row for row in book.rows}
     better = rows["7bcq-like, constant, SNR 0.1, 100 × 10 frames, tempor: frames better than cryodrgn"]
@@ -115,6 +115,50 @@ def test_both_systems_are_trained_alike_and_compared(book, monkeypatch):
     assert improved.value == pytest.approx(15)
     spread = [rows[improved.name.replace("eq. 16", f"{w} of 3 seeds")].value for w in ("least", "most")]
     assert spread == pytest.approx([10, 30])
+
+
+def test_cryodrgn_has_the_best_of_several_beta_at_each_noise(book, monkeypatch):
+    def score(self, run: str, latents: str = "own") -> Scored:
+        best = {"cas9-10": "beta-3", "cas9-0.1": "beta-0.3"}[self.name]
+        return scored(9.0 if "tempor" in run or latents == "smoothed" else 10.0 + (best not in run), 0, run)
+
+    monkeypatch.setattr(Film, "score", score)
+    monkeypatch.setattr(tempor, "cas9_path", lambda _: ("a.cif",))
+    drawn: dict = {}
+    monkeypatch.setattr(tempor, "fsc_spread", lambda path, curves, pixel: drawn.update(curves))
+    travelling = replace(book.sizes, snrs=(10.0, 0.1), seeds=2, unit=" frames")
+    book.sizes = tempor.ChangingSizes(travelling=travelling)
+    tempor.snr(book)
+    assert list(drawn) == [f"SNR {snr}, {system}" for snr in ("10", "0.1") for system in ("cryodrgn", "tempor")]
+    second = [c for c in book.bench.commands if "--system cryodrgn" in c and "--seed 1" in c]
+    assert ["--beta 3" in second[0], "--beta 0.3" in second[1]] == [True, True]
+    rows = {row.name: row for row in book.rows}
+    assert rows["SNR 0.1, cryodrgn, β 1, seed 0: resolution, FSC 0.5, mean of frames"].value == 11
+    assert rows["SNR 0.1, cryodrgn: resolution, FSC 0.5, mean of frames"].value == 10
+    assert rows["SNR 0.1, tempor: mean improvement, eq. 16"].value == pytest.approx(10)
+    assert rows["SNR 10, cryodrgn smoothed: mean improvement, eq. 16"].value == pytest.approx(10)
+    assert rows["SNR 10, tempor: error of the recovered place on the path, mean"].unit == " frames"
+
+
+def test_what_pretraining_gains_is_told_beside_both_systems(book, monkeypatch):
+    monkeypatch.setattr(Film, "score", pretended_score)
+    tempor.pretraining(book)
+    rows = {row.name: row.value for row in book.rows}
+    # Begun from cryodrgn 19, 18 and 15 Å; from nothing 18, 17 and 14.
+    gained = "tempor, what pretraining gains: mean improvement"
+    assert rows[f"{gained} over from nothing, eq. 16"] == pytest.approx(-100 / 17)
+    assert rows[f"{gained}, least of 3 seeds"] == pytest.approx(-100 / 14)
+    assert rows["tempor with N(0, 1), from cryodrgn: mean improvement, eq. 16"] == pytest.approx(10)
+
+
+def test_every_width_is_measured_by_the_narrower_one(book, monkeypatch):
+    found = {"width-32": 14.0, "width-128": 12.0, "width-256": 10.0, "width-512": 11.0}
+    monkeypatch.setattr(Film, "score", lambda self, run, *_: scored(found[self.name], 0, run))
+    tempor.width(book)
+    rows = {row.name: row.value for row in book.rows}
+    assert rows["Width 256, tempor, for 128: mean improvement over 128, eq. 16"] == pytest.approx(100 / 6)
+    assert rows["Width 512, tempor, for 256: frames better than 256"] == 0
+    assert not [name for name in rows if name.startswith("Width 32, tempor, for")]
 
 
 def test_a_picture_is_drawn(tmp_path):
