@@ -46,11 +46,12 @@ class Found:
 
     book: Notebook
     film: Film
+    box: int
 
     def run(self, name: str, system: str, *options: object, seed: int = 0, file: str = "particles") -> str:
         """Reconstruct a file of the film's data with a system in the box that images are cropped to; the run."""
         run = seeded(f"{self.film.name}/{name}", seed)
-        given = ("--box", self.book.sizes.small_box, "--seed", seed, *options)
+        given = ("--box", self.box, "--seed", seed, *options)
         reconstructed(self.book, f"{self.film.name}/data/{file}.star", run, system, *given)
         return run
 
@@ -98,9 +99,8 @@ class Found:
 
 
 def _simulated(book: Notebook) -> Found:
-    moved = ("--shift", 2, "--tumbling", book.sizes.tumbling)
-    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved))
-    s = book.sizes
+    s, moved = book.sizes, ("--shift", 2, "--tumbling", book.sizes.tumbling)
+    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved), s.small_box)
     book.notes.append(
         f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames of {s.box} pixels of {s.pixel:g} Å, cropped to "
         f"{s.small_box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
@@ -180,10 +180,15 @@ def read(book: Notebook) -> None:
 
 def searched(book: Notebook) -> None:
     """Poses found by loom, frame by frame and along movies, and tempor from there."""
-    found, s = _simulated(book), book.sizes
-    first = found.run("loom", "loom")
+    found = _simulated(book)
+    _search(found, "loom", "")
+    _search(replace(found, box=book.sizes.box), f"loom-{book.sizes.box}", f", all {book.sizes.box} pixels")
+
+
+def _search(found: Found, name: str, words: str) -> None:
+    s, first = found.book.sizes, found.run(name, "loom")
     start = ("--poses", f"{first}/particles.star", "--refine", "--temporal-prior")
-    runs = {"loom": first, "loom --temporal-prior": found.run("loom-in-time", "loom", *start)}
+    runs = {f"loom{words}": first, f"loom --temporal-prior{words}": found.run(f"{name}-in-time", "loom", *start)}
     for what, run in runs.items():
         found.pose_rows([run], what)
         begun = found.conformed("cryodrgn", s.first, run, "--z-start", "none", "--settle-rounds", 0)
