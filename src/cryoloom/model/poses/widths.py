@@ -1,7 +1,10 @@
 """What a network believes of the pose that it says: a Gaussian about it, mean field (TEMPOR, eq. 14)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from cryoloom.model.batch import Batch
 from cryoloom.model.poses.heads import dense_head
@@ -38,7 +41,7 @@ class PoseWidths(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Widths (B, 5) of a batch whose features are there: of the rotation vector in radians, of the shift in Å."""
-        return self._part(batch) * self.largest
+        return self._said(batch).sigmoid() * self.largest
 
     def drawn(self, batch: Batch, pose: Pose, noise: Tensor) -> Pose:
         """Poses (B, K, …) about those of `pose`, with standard normal `noise` (B, 5)."""
@@ -49,9 +52,9 @@ class PoseWidths(nn.Module):
     def price(self, batch: Batch) -> Tensor:
         """The divergence to poses all alike (B,) in nats, up to a constant, by its weight."""
         told = NUMBERS if float(self.largest[-1]) else 3
-        return -self.kl_weight * self._part(batch)[:, :told].log().sum(-1)
+        return -self.kl_weight * logsigmoid(self._said(batch)[:, :told]).sum(-1)
 
-    def _part(self, batch: Batch) -> Tensor:
+    def _said(self, batch: Batch) -> Tensor:
+        """Numbers (B, 5) whose sigmoids are parts of the largest widths."""
         assert batch.features is not None
-        first = torch.logit(torch.tensor(_FIRST / _LARGEST))
-        return torch.sigmoid(self.head(batch.features[:, 0]) + first)
+        return self.head(batch.features[:, 0]) + math.log(_FIRST / (_LARGEST - _FIRST))
