@@ -1,8 +1,10 @@
-"""An asymmetric map whose projections tell its hand."""
+"""An asymmetric map whose projections tell its hand, and a bench that runs nothing."""
 
 import pytest
 import torch
 from torch import Tensor
+
+from cryoloom.evaluate.bench.measure import Measured, Workbench
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,16 @@ def blob_map() -> Tensor:
     points = torch.stack([x, y, z], -1)
     distance = (points[..., None, :] - centres).square().sum(-1)
     return (weights * torch.exp(-distance / (2 * 1.5**2))).sum(-1)
+
+
+class Pretended(Workbench):
+    """A bench whose commands take no time and leave nothing."""
+
+    def cryoloom(self, name: str, *arguments: object) -> Measured:
+        self.commands.append(" ".join(map(str, arguments)))
+        return Measured(0, 0, 0)
+
+
+@pytest.fixture
+def pretended(tmp_path) -> Pretended:
+    return Pretended(tmp_path, tmp_path, "x")

@@ -13,7 +13,6 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.evaluate.bench import tempor, tempor_films, tempor_where
 from cryoloom.evaluate.bench.catalogue import tables
 from cryoloom.evaluate.bench.curves import frames_picture, fsc_spread, grids_picture
-from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.evaluate.bench.tempor_films import Film, Pair, Scored, Sizes, told
 from cryoloom.evaluate.movies import FrameScores, MovieTruth
@@ -26,17 +25,9 @@ def scored(resolution: float, error: float, run: str = "") -> Scored:
     return Scored(run, scores, -TRUE[:, None], span=81.0)
 
 
-class Pretended(Workbench):
-    """A bench whose commands take no time and leave nothing."""
-
-    def cryoloom(self, name: str, *arguments: object) -> Measured:
-        self.commands.append(" ".join(map(str, arguments)))
-        return Measured(0, 0, 0)
-
-
 @pytest.fixture
-def book(tmp_path) -> Notebook:
-    return Notebook(Pretended(tmp_path, tmp_path, "x"), Sizes(), tmp_path, lambda _: None)
+def book(pretended, tmp_path) -> Notebook:
+    return Notebook(pretended, Sizes(), tmp_path, lambda _: None)
 
 
 def test_gains_are_in_percent_of_the_baseline():

@@ -6,21 +6,12 @@ import torch
 
 from cryoloom.data.particles import Particles
 from cryoloom.evaluate.bench import tempor_poses
-from cryoloom.evaluate.bench.measure import Measured, Workbench
 from cryoloom.evaluate.bench.tables import Notebook
 from cryoloom.evaluate.bench.tempor_films import Film, Scored
 from cryoloom.evaluate.bench.tempor_poses import Found, FoundSizes
 from cryoloom.evaluate.movies import FrameScores
 
 TRUE = torch.linspace(0, 1, 20)
-
-
-class Pretended(Workbench):
-    """A bench whose commands take no time and leave nothing."""
-
-    def cryoloom(self, name: str, *arguments: object) -> Measured:
-        self.commands.append(" ".join(map(str, arguments)))
-        return Measured(0, 0, 0)
 
 
 def score(self, run: str, latents: str = "own", found: bool = False) -> Scored:
@@ -30,7 +21,7 @@ def score(self, run: str, latents: str = "own", found: bool = False) -> Scored:
     return Scored(run, scores, TRUE[:, None], span=18.0)
 
 
-def test_hetem_and_tempor_go_on_from_the_same_network_by_the_same_steps(tmp_path, monkeypatch):
+def test_hetem_and_tempor_go_on_from_the_same_network_by_the_same_steps(pretended, tmp_path, monkeypatch):
     table = pd.DataFrame({"movie_id": ["a", "a", "b", "b"], "frame": [0, 1, 0, 1]})
     frames, written = Particles(table, tmp_path / "particles.star", 24, 1.0, 24), {}
     monkeypatch.setattr(Film, "score", score)
@@ -39,7 +30,7 @@ def test_hetem_and_tempor_go_on_from_the_same_network_by_the_same_steps(tmp_path
     monkeypatch.setattr(tempor_poses, "read_particles", lambda _: frames)
     monkeypatch.setattr(tempor_poses, "write_star", lambda path, given: written.update({path.name: given}))
     sizes = FoundSizes(seeds=2, apart=((1.0, 1.0), (3.0, 0.0)))
-    book = Notebook(Pretended(tmp_path, tmp_path, "x"), sizes, tmp_path, lambda _: None)
+    book = Notebook(pretended, sizes, tmp_path, lambda _: None)
     tempor_poses.read(book)
     apart = written["apart.star"]
     assert len(apart.movies()) == len(frames) == 4

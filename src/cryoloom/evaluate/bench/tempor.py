@@ -1,6 +1,7 @@
 """Figs. 4, 7 and 9 of TEMPOR: what a movie's frames gain from each other, against cryoDRGN on the same frames."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -166,16 +167,16 @@ def pretraining(book: Notebook) -> None:
 
 def width(book: Notebook) -> None:
     """Fig. 9c: the width of the decoder."""
-    seeds, before = book.sizes.seeds, []
-    for value in book.sizes.widths:
+    seeds = book.sizes.seeds
+    found: dict[int, list[Pair]] = {}
+    for narrower, value in pairwise((0, *book.sizes.widths)):
         film = Film(book, f"width-{value}", replace(book.sizes, width=value)).simulate("reversing")
-        pairs = [film.pair(seed) for seed in range(seeds)]
+        pairs = found[value] = [film.pair(seed) for seed in range(seeds)]
         own_rows(book, f"Width {value}, cryodrgn", [pair.baseline for pair in pairs], {})
         rows_of_pairs(book, f"Width {value}, tempor", pairs)
-        for narrower, runs in before[-1:]:
-            wider = [Pair(run.ours, pair.ours) for run, pair in zip(runs, pairs, strict=True)]
+        if narrower:
+            wider = [Pair(run.ours, pair.ours) for run, pair in zip(found[narrower], pairs, strict=True)]
             gain_rows(book, f"Width {value}, tempor, for {narrower}", wider, than=f"{narrower}")
-        before.append((value, pairs))
     book.notes.append(f"Medians of {seeds} seeds.")
 
 

@@ -29,6 +29,7 @@ Latents = Literal["own", "smoothed", "told"]
 HIGHER: dict[str, Any] = {"better": "higher"}
 _BESIDE: tuple[Latents, ...] = ("smoothed", "told")
 _BASELINE = "cryodrgn"
+_RESOLUTION = "resolution, FSC 0.5, mean of frames"
 # Images and networks of the paper, as for `Sizes`.
 PAPER: dict[str, Any] = {"box": 128, "pixel": 1.2, "width": 1024, "blocks": 3, "first": 50, "passes": 50}
 PAPER |= {"coefficients": 1, "band": 63, "b_factor": 0, "device": "cuda"}
@@ -90,6 +91,11 @@ class Scored:
     scores: FrameScores
     latent: Tensor
     span: float
+
+    @property
+    def resolution(self) -> float:
+        """Mean resolution of the frames, FSC 0.5, Å."""
+        return float(self.scores.resolution.mean())
 
     @property
     def path_error(self) -> float:
@@ -169,12 +175,9 @@ class Film:
 
     def tuned(self) -> float:
         """Of the table's β the one at which cryodrgn resolves frames best, with a row of each."""
-        found = {beta: self.run("cryodrgn", self.sizes.all_passes, beta=beta) for beta in self.sizes.betas}
-        resolution = {beta: float(run.scores.resolution.mean()) for beta, run in found.items()}
-        for beta, value in resolution.items():
-            what = f"SNR {self.sizes.snr:g}, cryodrgn, β {beta:g}, seed 0"
-            self.book.row(f"{what}: resolution, FSC 0.5, mean of frames", value, "Å")
-        return min(resolution, key=lambda beta: resolution[beta])
+        found = [self.run("cryodrgn", self.sizes.all_passes, beta=beta) for beta in self.sizes.betas]
+        names = [f"SNR {self.sizes.snr:g}, cryodrgn, β {beta:g}, seed 0" for beta in self.sizes.betas]
+        return self.sizes.betas[best_resolved(self.book, names, found)]
 
     def unlinked(self, pair: "Pair", seed: int = 0) -> "Pair":
         """Of a pair, cryodrgn, and tempor that expects N(0, 1) of each frame, from nothing and trained as long."""
@@ -244,19 +247,28 @@ def gain_rows(book: Notebook, what: str, pairs: list[Pair], goals: Goals | None 
 
 def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, float]) -> None:
     """Medians over the seeds of runs."""
-    unit, scores = book.sizes.unit, [run.scores for run in runs]
-    resolution, psnr, ssim = (
-        median(float(getattr(s, name).mean()) for s in scores) for name in ("resolution", "psnr", "ssim")
-    )
     error = median(run.path_error for run in runs)
-    book.row(f"{what}: error of the recovered place on the path, mean", error, unit, **goals)
+    book.row(f"{what}: error of the recovered place on the path, mean", error, book.sizes.unit, **goals)
     rank = median(run.rank for run in runs)
-    book.row(f"{what}: |Spearman| of latent and place on the path", rank, better="higher")
-    book.row(f"{what}: resolution, FSC 0.5, mean of frames", resolution, "Å")
-    area = median(float(s.curves.mean()) for s in scores)
-    book.row(f"{what}: area under the FSC, mean of frames", area, better="higher")
-    book.row(f"{what}: PSNR after low-pass, mean", psnr, "dB", better="higher")
-    book.row(f"{what}: SSIM after low-pass, mean", ssim, better="higher")
+    book.row(f"{what}: |Spearman| of latent and place on the path", rank, **HIGHER)
+    map_rows(book, what, runs)
+    book.row(f"{what}: SSIM after low-pass, mean", median(float(run.scores.ssim.mean()) for run in runs), **HIGHER)
+
+
+def map_rows(book: Notebook, what: str, runs: list[Scored]) -> None:
+    """Medians over the seeds of runs: how near the maps of frames are to their truth."""
+    book.row(f"{what}: {_RESOLUTION}", median(run.resolution for run in runs), "Å")
+    area = median(float(run.scores.curves.mean()) for run in runs)
+    book.row(f"{what}: area under the FSC, mean of frames", area, **HIGHER)
+    psnr = median(float(run.scores.psnr.mean()) for run in runs)
+    book.row(f"{what}: PSNR after low-pass, mean", psnr, "dB", **HIGHER)
+
+
+def best_resolved(book: Notebook, names: list[str], runs: list[Scored]) -> int:
+    """Place of the run that resolves frames best, with a row of each."""
+    for name, run in zip(names, runs, strict=True):
+        book.row(f"{name}: {_RESOLUTION}", run.resolution, "Å")
+    return min(range(len(runs)), key=lambda place: runs[place].resolution)
 
 
 def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:

@@ -13,7 +13,7 @@ from cryoloom.evaluate.align import align_poses
 from cryoloom.evaluate.bench.runs import reconstructed, seeded
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.bench.tempor import PATH, cas9_path
-from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Pair, Scored, Sizes, gain_rows
+from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Pair, Scored, Sizes, best_resolved, gain_rows, map_rows
 from cryoloom.evaluate.latents import neighbour_accuracy
 from cryoloom.evaluate.truth import match_particles
 
@@ -67,15 +67,10 @@ class Found:
 
     def score(self, runs: list[str], what: str) -> list[Scored]:
         """Rows of the maps of runs with a volume for every frame, medians of seeds."""
-        found, row = [self.film.score(run, found=True) for run in runs], self.book.row
-        scores = [one.scores for one in found]
-        resolution = [float(one.resolution.mean()) for one in scores]
-        row(f"{what}: resolution, FSC 0.5, mean of frames", median(resolution), "Å")
-        area = median(float(one.curves.mean()) for one in scores)
-        row(f"{what}: area under the FSC, mean of frames", area, **HIGHER)
-        row(f"{what}: PSNR after low-pass, mean", median(float(one.psnr.mean()) for one in scores), "dB", **HIGHER)
+        found = [self.film.score(run, found=True) for run in runs]
+        map_rows(self.book, what, found)
         same = median(100 * neighbour_accuracy(one.latent.numpy(), one.scores.true.numpy()) for one in found)
-        row(f"{what}: nearest neighbours in z of the same conformation", same, "%", **HIGHER)
+        self.book.row(f"{what}: nearest neighbours in z of the same conformation", same, "%", **HIGHER)
         return found
 
     def pose_rows(self, runs: list[str], what: str) -> None:
@@ -98,9 +93,8 @@ class Found:
         return float(align_poses(found, true).angle_deg.median()), float(cat(own).median())
 
 
-def _simulated(book: Notebook) -> Found:
+def _simulated(book: Notebook) -> Film:
     s, moved = book.sizes, ("--shift", 2, "--tumbling", book.sizes.tumbling)
-    found = Found(book, Film(book, "found", book.sizes).simulate("constant", cas9_path(book), moved), s.small_box)
     book.notes.append(
         f"Cas9-like, SNR {s.snr:g}, {s.movies} × {s.frames} frames of {s.box} pixels of {s.pixel:g} Å, cropped to "
         f"{s.small_box}; shifts within ±2 px; molecules turn by {s.tumbling:g}° from frame to frame. Maps of frames "
@@ -108,27 +102,25 @@ def _simulated(book: Notebook) -> Found:
         "molecule stays while domains travel. Rotation errors are told after one rotation of all frames and after one "
         "for each conformation."
     )
-    return found
+    return Film(book, "found", s).simulate("constant", cas9_path(book), moved)
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Found):
     """Networks that read poses and z off the frames of a film, from the same beginning."""
-
-    found: Found
 
     def hetem(self, seed: int) -> str:
         """What either begins with."""
-        s = self.found.book.sizes
+        s = self.book.sizes
         size = f"--z-dim {s.z_dim} --network.width {s.width} --network.blocks {s.blocks} --hypotheses {s.hypotheses}"
         given = f"--pose-passes {s.pose_passes} --train.passes {s.read_passes} --beta {s.beta:g}"
-        return self.found.run(f"hetem-{s.read_passes}", "hetem", *size.split(), *given.split(), seed=seed)
+        return self.run(f"hetem-{s.read_passes}", "hetem", *size.split(), *given.split(), seed=seed)
 
     def on(self, first: str, *options: object, **given: Any) -> str:
         """Tempor from there."""
-        s = self.found.book.sizes
+        s = self.book.sizes
         more = ("--read-poses", "--hypotheses", s.hypotheses, *_SLOWING, *options)
-        return self.found.conformed("tempor", s.more_passes, first, *more, batch=s.read_batch, **given)
+        return self.conformed("tempor", s.more_passes, first, *more, batch=s.read_batch, **given)
 
     def apart(self, first: str, beta: float, spread: float) -> str:
         """The same where every frame is a movie of its own: hetem, trained on."""
@@ -137,24 +129,21 @@ class Reading:
 
     def best_apart(self, first: str) -> tuple[float, float]:
         """β and spread at which hetem, trained on, resolves frames best, with a row of each."""
-        resolution = {}
-        for beta, spread in self.found.book.sizes.apart:
-            scores = self.found.film.score(self.apart(first, beta, spread), found=True).scores
-            resolution[beta, spread] = float(scores.resolution.mean())
-            what = f"hetem, trained on, β {beta:g}, spread {spread:g}, seed 0"
-            self.found.book.row(f"{what}: resolution, FSC 0.5, mean of frames", resolution[beta, spread], "Å")
-        return min(resolution, key=lambda of: resolution[of])
+        tried = self.book.sizes.apart
+        found = [self.film.score(self.apart(first, beta, spread), found=True) for beta, spread in tried]
+        names = [f"hetem, trained on, β {beta:g}, spread {spread:g}, seed 0" for beta, spread in tried]
+        return tried[best_resolved(self.book, names, found)]
 
 
 def read(book: Notebook) -> None:
     """Poses read off each frame: hetem, and tempor which takes it over and reads them, too."""
-    found, s = _simulated(book), book.sizes
-    data = book.bench.folder / found.film.name / "data"
+    s, film = book.sizes, _simulated(book)
+    reading = Reading(book, film, s.small_box)
+    data = book.bench.folder / film.name / "data"
     frames = read_particles(data / "particles.star")
     write_star(
         data / "apart.star", frames.with_columns(movie_id=[f"frame_{row}" for row in range(len(frames))], frame=0)
     )
-    reading = Reading(found)
     first = [reading.hetem(seed) for seed in range(s.seeds)]
     beta, spread = reading.best_apart(first[0])
     runs = {
@@ -163,8 +152,8 @@ def read(book: Notebook) -> None:
         "tempor --read-poses": [reading.on(run) for run in first],
     }
     for what, of in runs.items():
-        found.pose_rows(of, what)
-    begun, longer, ours = (found.score(of, what) for what, of in runs.items())
+        reading.pose_rows(of, what)
+    begun, longer, ours = (reading.score(of, what) for what, of in runs.items())
     goals = {"mean": {"must": 3, **HIGHER}}
     gain_rows(book, "tempor --read-poses", list(map(Pair, longer, ours)), goals, "hetem, trained on")
     gain_rows(book, "tempor --read-poses, from what it began with", list(map(Pair, begun, ours)), than="hetem")
@@ -180,9 +169,9 @@ def read(book: Notebook) -> None:
 
 def searched(book: Notebook) -> None:
     """Poses found by loom, frame by frame and along movies, and tempor from there."""
-    found = _simulated(book)
-    _search(found, "loom", "")
-    _search(replace(found, box=book.sizes.box), f"loom-{book.sizes.box}", f", all {book.sizes.box} pixels")
+    film, s = _simulated(book), book.sizes
+    _search(Found(book, film, s.small_box), "loom", "")
+    _search(Found(book, film, s.box), f"loom-{s.box}", f", all {s.box} pixels")
 
 
 def _search(found: Found, name: str, words: str) -> None:

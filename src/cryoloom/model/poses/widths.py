@@ -31,6 +31,7 @@ class PoseWidths(nn.Module):
     def __init__(self, features: int, shift_angst: float, kl_weight: float, generator: torch.Generator):
         super().__init__()
         self.kl_weight = kl_weight
+        self.told = NUMBERS if shift_angst else 3
         self.head = dense_head(features, NUMBERS)
         self.register_buffer("largest", torch.tensor([_LARGEST] * 3 + [_LARGEST * shift_angst] * 2))
         self.reset(generator)
@@ -51,8 +52,7 @@ class PoseWidths(nn.Module):
 
     def price(self, batch: Batch) -> Tensor:
         """The divergence to poses all alike (B,) in nats, up to a constant, by its weight."""
-        told = NUMBERS if float(self.largest[-1]) else 3
-        return -self.kl_weight * logsigmoid(self._said(batch)[:, :told]).sum(-1)
+        return -self.kl_weight * logsigmoid(self._said(batch)[:, : self.told]).sum(-1)
 
     def _said(self, batch: Batch) -> Tensor:
         """Numbers (B, 5) whose sigmoids are parts of the largest widths."""
