@@ -173,11 +173,13 @@ class Film:
         first = self.run("cryodrgn", s.first, beta=s.beta_first, seed=seed)
         return Pair(first, self.run("tempor", s.passes, first.run, seed=seed, prior=prior))
 
-    def tuned(self) -> float:
-        """Of the table's β the one at which cryodrgn resolves frames best, with a row of each."""
+    def tuned(self, what: str) -> float:
+        """Of the table's β the one at which cryodrgn resolves frames best, with rows of each."""
         found = [self.run("cryodrgn", self.sizes.all_passes, beta=beta) for beta in self.sizes.betas]
-        names = [f"SNR {self.sizes.snr:g}, cryodrgn, β {beta:g}, seed 0" for beta in self.sizes.betas]
-        return self.sizes.betas[best_resolved(self.book, names, found)]
+        names = [f"{what}, cryodrgn, β {beta:g}, seed 0" for beta in self.sizes.betas]
+        for name, run in zip(names, found, strict=True):
+            own_rows(self.book, name, [run], {})
+        return self.sizes.betas[best_resolved(found)]
 
     def unlinked(self, pair: "Pair", seed: int = 0) -> "Pair":
         """Of a pair, cryodrgn, and tempor that expects N(0, 1) of each frame, from nothing and trained as long."""
@@ -264,16 +266,17 @@ def map_rows(book: Notebook, what: str, runs: list[Scored]) -> None:
     book.row(f"{what}: PSNR after low-pass, mean", psnr, "dB", **HIGHER)
 
 
-def best_resolved(book: Notebook, names: list[str], runs: list[Scored]) -> int:
-    """Place of the run that resolves frames best, with a row of each."""
-    for name, run in zip(names, runs, strict=True):
-        book.row(f"{name}: {_RESOLUTION}", run.resolution, "Å")
+def best_resolved(runs: list[Scored]) -> int:
+    """Place of the run that resolves frames best."""
     return min(range(len(runs)), key=lambda place: runs[place].resolution)
 
 
-def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1) -> dict[str, Scored]:
-    """Rows of the systems and of the baseline at better latents, medians of seeds; pictures and runs of the first."""
-    pairs = [film.pair(seed) for seed in range(seeds)]
+def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1, beta: float = 0) -> dict[str, Scored]:
+    """Rows of the systems and of the baseline at better latents, medians of seeds; pictures and runs of the first.
+
+    beta: of cryodrgn, the table's by default.
+    """
+    pairs = [film.pair(seed, beta) for seed in range(seeds)]
     begun = [film.begun(seed) for seed in range(seeds)]
     published = [Pair(pair.baseline, start.ours) for pair, start in zip(pairs, begun, strict=True)]
     unlinked = [film.unlinked(pair, seed) for seed, pair in enumerate(pairs)]
@@ -289,6 +292,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
     rows_of_pairs(book, f"{what}, cryodrgn smoothed", smooth)
     rows_of_pairs(book, f"{what}, cryodrgn told the conformations", bound)
     (baseline, ours), s = pairs[0], film.sizes
+    how = "at which its seed 0 resolves frames best" if beta else "0.05 and a faster encoder were worse"
     runs = {"cryodrgn": baseline, "cryodrgn, smoothed": smooth[0].ours}
     runs |= {"tempor as published": published[0].ours, "tempor with N(0, 1)": unlinked[0].ours, "tempor": ours}
     stem = f"tempor_{film.name.replace('-', '_')}"
@@ -304,10 +308,9 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
         f"{s.pixel:g} Å a pixel, B-factor {s.b_factor:g} Å², poses known, every frame seen from a direction of its "
         f"own. Same field (mlp, {s.blocks} × {s.width}), encoder, batches ({s.batch}; a step compares "
         f"{100 * s.coefficients:.0f} % of the coefficients), rate of the field and band ({s.band:g} pixels); cryodrgn "
-        f"as published, β {s.beta:g} (0.05 and a faster encoder were worse), and tempor at its defaults (β 0.5 and 2 "
-        f"and a faster encoder were worse) or with `--dynamics.prior normal` for {s.all_passes} passes; tempor as "
-        f"published, with that, for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse), which "
-        "is its own beginning. "
+        f"as published, β {beta or s.beta:g} ({how}), and tempor at its defaults (β 0.5 and 2 and a faster encoder "
+        f"were worse) or with `--dynamics.prior normal` for {s.all_passes} passes; tempor as published, with that, "
+        f"for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse), which is its own beginning. "
         f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
     )
     return runs

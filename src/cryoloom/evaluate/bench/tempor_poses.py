@@ -128,11 +128,12 @@ class Reading(Found):
         return self.on(first, "--beta", beta, "--spread", spread, name=name, file="apart")
 
     def best_apart(self, first: str) -> tuple[float, float]:
-        """β and spread at which hetem, trained on, resolves frames best, with a row of each."""
+        """β and spread at which hetem, trained on, resolves frames best, with rows of each."""
         tried = self.book.sizes.apart
         found = [self.film.score(self.apart(first, beta, spread), found=True) for beta, spread in tried]
-        names = [f"hetem, trained on, β {beta:g}, spread {spread:g}, seed 0" for beta, spread in tried]
-        return tried[best_resolved(self.book, names, found)]
+        for (beta, spread), run in zip(tried, found, strict=True):
+            map_rows(self.book, f"hetem, trained on, β {beta:g}, spread {spread:g}, seed 0", [run])
+        return tried[best_resolved(found)]
 
 
 def read(book: Notebook) -> None:
