@@ -23,6 +23,7 @@ from cryoloom.evaluate.bench.tempor_films import (
     gain_rows,
     own_rows,
     rows_of_pairs,
+    seeds_said,
 )
 from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.latents import adjusted_mutual_information
@@ -76,7 +77,7 @@ def against(book: Notebook) -> None:
     book.notes.append(
         f"{peer.name} train_vae, networks of 3 × {s.width}, {s.all_passes} epochs, else its defaults: batches of 8, "
         "β = 1/z dimensions. It knows no B-factor: its maps are blurred, which PSNR and SSIM see and the FSC does not. "
-        f"Medians of {s.seeds} seeds."
+        + seeds_said(s.seeds)
     )
 
 
@@ -143,7 +144,7 @@ def snr(book: Notebook) -> None:
     book.pictures.append(Picture("tempor_snr.png", "FSC to the truth, mean and spread of frames, by noise (seed 0)."))
     book.notes.append(
         f"Cas9's movies of tempor-fig7, {s.movies} × {s.frames} frames. cryodrgn has at each SNR the β at which its "
-        f"seed 0 resolves frames best, tempor its default at all. Medians of {s.seeds} seeds."
+        f"seed 0 resolves frames best, tempor its default at all. {seeds_said(s.seeds)}"
     )
 
 
@@ -165,7 +166,7 @@ def pretraining(book: Notebook) -> None:
         for words, found in (("from cryodrgn", begun), (nothing, fresh)):
             rows_of_pairs(book, f"{what}, {words}", list(map(Pair, baselines, found)))
         gain_rows(book, f"{what}, what pretraining gains", list(map(Pair, fresh, begun)), than=nothing)
-    book.notes.append(f"As published: with N(0, 1), from cryodrgn. Medians of {len(seeds)} seeds.")
+    book.notes.append(f"As published: with N(0, 1), from cryodrgn. {seeds_said(len(seeds))}")
 
 
 def width(book: Notebook) -> None:
@@ -180,7 +181,7 @@ def width(book: Notebook) -> None:
         if narrower:
             wider = [Pair(run.ours, pair.ours) for run, pair in zip(found[narrower], pairs, strict=True)]
             gain_rows(book, f"Width {value}, tempor, for {narrower}", wider, than=f"{narrower}")
-    book.notes.append(f"Medians of {seeds} seeds.")
+    book.notes.append(seeds_said(seeds))
 
 
 _PAPER = Sizes(**PAPER)

@@ -29,7 +29,6 @@ Latents = Literal["own", "smoothed", "told"]
 HIGHER: dict[str, Any] = {"better": "higher"}
 _BESIDE: tuple[Latents, ...] = ("smoothed", "told")
 _BASELINE = "cryodrgn"
-_RESOLUTION = "resolution, FSC 0.5, mean of frames"
 # Images and networks of the paper, as for `Sizes`.
 PAPER: dict[str, Any] = {"box": 128, "pixel": 1.2, "width": 1024, "blocks": 3, "first": 50, "passes": 50}
 PAPER |= {"coefficients": 1, "band": 63, "b_factor": 0, "device": "cuda"}
@@ -176,9 +175,8 @@ class Film:
     def tuned(self, what: str) -> float:
         """Of the table's β the one at which cryodrgn resolves frames best, with rows of each."""
         found = [self.run("cryodrgn", self.sizes.all_passes, beta=beta) for beta in self.sizes.betas]
-        names = [f"{what}, cryodrgn, β {beta:g}, seed 0" for beta in self.sizes.betas]
-        for name, run in zip(names, found, strict=True):
-            own_rows(self.book, name, [run], {})
+        for beta, run in zip(self.sizes.betas, found, strict=True):
+            own_rows(self.book, f"{what}, cryodrgn, β {beta:g}, seed 0", [run], {})
         return self.sizes.betas[best_resolved(found)]
 
     def unlinked(self, pair: "Pair", seed: int = 0) -> "Pair":
@@ -259,11 +257,16 @@ def own_rows(book: Notebook, what: str, runs: list[Scored], goals: dict[str, flo
 
 def map_rows(book: Notebook, what: str, runs: list[Scored]) -> None:
     """Medians over the seeds of runs: how near the maps of frames are to their truth."""
-    book.row(f"{what}: {_RESOLUTION}", median(run.resolution for run in runs), "Å")
+    book.row(f"{what}: resolution, FSC 0.5, mean of frames", median(run.resolution for run in runs), "Å")
     area = median(float(run.scores.curves.mean()) for run in runs)
     book.row(f"{what}: area under the FSC, mean of frames", area, **HIGHER)
     psnr = median(float(run.scores.psnr.mean()) for run in runs)
     book.row(f"{what}: PSNR after low-pass, mean", psnr, "dB", **HIGHER)
+
+
+def seeds_said(seeds: int) -> str:
+    """What a note says of how many seeds rows are of."""
+    return "Seed 0." if seeds == 1 else f"Medians of {seeds} seeds."
 
 
 def best_resolved(runs: list[Scored]) -> int:
@@ -311,7 +314,7 @@ def compared(book: Notebook, film: Film, what: str, goals: Goals, seeds: int = 1
         f"as published, β {beta or s.beta:g} ({how}), and tempor at its defaults (β 0.5 and 2 and a faster encoder "
         f"were worse) or with `--dynamics.prior normal` for {s.all_passes} passes; tempor as published, with that, "
         f"for {s.passes} from {s.first} of cryodrgn at β {s.beta_first:g} (0.3 was worse), which is its own beginning. "
-        f"One frame of {s.every} is scored. {'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
+        f"One frame of {s.every} is scored. {seeds_said(seeds)}"
     )
     return runs
 

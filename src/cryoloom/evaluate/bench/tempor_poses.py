@@ -13,7 +13,17 @@ from cryoloom.evaluate.align import align_poses
 from cryoloom.evaluate.bench.runs import reconstructed, seeded
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.bench.tempor import PATH, cas9_path
-from cryoloom.evaluate.bench.tempor_films import HIGHER, Film, Pair, Scored, Sizes, best_resolved, gain_rows, map_rows
+from cryoloom.evaluate.bench.tempor_films import (
+    HIGHER,
+    Film,
+    Pair,
+    Scored,
+    Sizes,
+    best_resolved,
+    gain_rows,
+    map_rows,
+    seeds_said,
+)
 from cryoloom.evaluate.latents import neighbour_accuracy
 from cryoloom.evaluate.truth import match_particles
 
@@ -198,8 +208,7 @@ def _read(reading: Reading, seeds: int) -> None:
         f"{s.beta:g}, {s.read_passes} passes in all, band {s.read_band:g} pixels. From there it and tempor are trained "
         f"for {s.more_passes} more at full band, {s.read_batch} frames a batch, rates falling to a tenth: hetem as "
         "tempor that has every frame for a movie of its own, at the β and the weight of evenly spread views at which "
-        "its seed 0 resolves frames best, tempor at its defaults. "
-        f"{'Seed 0.' if seeds == 1 else f'Medians of {seeds} seeds.'}"
+        f"its seed 0 resolves frames best, tempor at its defaults. {seeds_said(seeds)}"
     )
 
 
