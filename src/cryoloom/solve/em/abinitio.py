@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.model.poses.shifts import shift_disc, shift_log_prior, shift_step
+from cryoloom.model.poses.shifts import ShiftBasis, shift_disc, shift_log_prior, shift_step
 from cryoloom.model.poses.templates import Templates, posterior_sums
 from cryoloom.physics.fourier import FrequencyLattice, crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
@@ -142,9 +142,10 @@ class AbInitio:
         shifts = shift_disc(self.shift_px, min(shift_step(self.images.box, state.band), self.shift_px))
         shifts = shifts.to(self.images.device)
         log_prior = shift_log_prior(shifts, self.shift_px)
+        basis = ShiftBasis.of_shifts(shifts, templates.lattice)
 
         def expect(evidence: Evidence, sums: SliceSums) -> Told:
-            found = posterior_sums(templates, evidence, shifts, log_prior, self._temper(state))
+            found = posterior_sums(templates, evidence, basis, log_prior, self._temper(state))
             sums.add(torch.view_as_complex(found.pairs.view(len(grid), -1, 2)), found.power, grid, evidence.lattice)
             cross = (found.pairs * templates.pairs).view(*templates.power.shape, 2).sum((0, 2))
             fit = (found.power * templates.power).sum(0) - 2 * cross
