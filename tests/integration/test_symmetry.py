@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from cryoloom.data import read_particles
-from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import angular_distance, point_group
 from cryoloom.simulate.conformations import Conformations
 from cryoloom.simulate.particles import simulate_particles

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.fsc import FSCCurve
 from cryoloom.evaluate.fsc import fsc as shell_correlation
+from cryoloom.physics.alignment import align_volume
 from cryoloom.physics.so3 import angular_distance
 
 

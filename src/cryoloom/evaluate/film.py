@@ -13,8 +13,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from cryoloom.data.files import replacing
-from cryoloom.evaluate.maps import sample_moved, surface_level
+from cryoloom.evaluate.maps import surface_level
 from cryoloom.physics.fourier import resample_volume
+from cryoloom.physics.rigid import sample_moved
 
 SIZE = 256
 MILLISECONDS = 140

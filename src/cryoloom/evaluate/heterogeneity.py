@@ -11,7 +11,6 @@ from torch import Tensor
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.mrc import read_volume
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import VolumeAlignment
 from cryoloom.evaluate.clusters import k_means
 from cryoloom.evaluate.coordinate import likeliest_volumes
 from cryoloom.evaluate.fsc import fsc
@@ -23,6 +22,7 @@ from cryoloom.evaluate.latents import (
     information_imbalance,
     neighbour_accuracy,
 )
+from cryoloom.physics.alignment import VolumeAlignment
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.decode import Decoder

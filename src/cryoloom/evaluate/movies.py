@@ -12,10 +12,10 @@ from torch import Tensor
 from cryoloom.data import read_particles
 from cryoloom.data.files import existing
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import VolumeAlignment, align_volume, refine_volume
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.truth import match_particles
+from cryoloom.physics.alignment import VolumeAlignment, align_volume, refine_volume
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
 from cryoloom.solve.decode import Decoder
 

@@ -12,10 +12,10 @@ from cryoloom.data import Particles, read_particles
 from cryoloom.data.files import existing, replacing
 from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import VolumeAlignment, align_volume, refine_volume
 from cryoloom.evaluate.fsc import FSCCurve, fsc
 from cryoloom.evaluate.heterogeneity import heterogeneity
 from cryoloom.evaluate.pose_error import PoseErrors, pose_errors
+from cryoloom.physics.alignment import VolumeAlignment, align_volume, refine_volume
 from cryoloom.physics.fourier import resample_volume
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group

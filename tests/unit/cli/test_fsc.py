@@ -6,7 +6,7 @@ import torch
 
 from cryoloom.cli.fsc import fsc
 from cryoloom.data.mrc import write_volume
-from cryoloom.evaluate.maps import apply_to_volume, mirror_volume
+from cryoloom.physics.rigid import apply_to_volume, mirror_volume
 from cryoloom.physics.so3 import random_rotations
 
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from cryoloom.errors import InputError
-from cryoloom.evaluate.align import align_poses, align_volume, refine_volume
-from cryoloom.evaluate.maps import apply_to_volume, mirror_rotation
+from cryoloom.evaluate.align import align_poses
+from cryoloom.physics.alignment import align_volume, refine_volume
 from cryoloom.physics.fourier import fourier_shell_correlation
+from cryoloom.physics.rigid import apply_to_volume, mirror_rotation
 from cryoloom.physics.so3 import angular_distance, matrix_from_rotvec, point_group, random_rotations
 
 

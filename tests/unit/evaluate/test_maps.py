@@ -3,8 +3,8 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cryoloom.evaluate.fsc import fsc
-from cryoloom.evaluate.maps import apply_to_volume, mirror_rotation, mirror_volume
 from cryoloom.physics.fourier import resample_volume
+from cryoloom.physics.rigid import apply_to_volume, mirror_rotation, mirror_volume
 from cryoloom.physics.so3 import matrix_from_rotvec, random_rotations
 
 

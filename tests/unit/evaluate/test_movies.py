@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from cryoloom.evaluate.latents import conformation_correlation
-from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.evaluate.movies import (
     LOW_PASS,
     MovieTruth,
@@ -18,6 +17,7 @@ from cryoloom.evaluate.movies import (
 )
 from cryoloom.evaluate.smoothing import smoothed
 from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import matrix_from_rotvec
 from cryoloom.simulate.phantom import phantom
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from cryoloom.evaluate.maps import mirror_rotation
 from cryoloom.evaluate.pose_error import pose_errors
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.rigid import mirror_rotation
 from cryoloom.physics.so3 import random_rotations
 
 

@@ -6,9 +6,9 @@ import torch
 from cryoloom.data import read_particles, write_stack, write_star, write_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate import truth as truth_module
-from cryoloom.evaluate.maps import apply_to_volume
 from cryoloom.evaluate.truth import evaluate_run, match_particles
 from cryoloom.physics.pose import Pose
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import random_rotations
 
 PIXEL = 2.0

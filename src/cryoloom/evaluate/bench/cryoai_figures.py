@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from cryoloom.data.mrc import read_volume
-from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.bench.cryoai_runs import (
     ADK,
     ERROR,
@@ -29,6 +28,7 @@ from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.fsc import fsc
 from cryoloom.evaluate.truth import true_map
 from cryoloom.model.fields.build import build_field
+from cryoloom.physics.alignment import align_volume
 
 # 10 Å of the paper's 3.77 Å pixels.
 _REACHED_PX = 2.65

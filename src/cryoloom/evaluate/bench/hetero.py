@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cryoloom.data import read_particles
 from cryoloom.data.mrc import write_volume
-from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.bench.hetero_peer import search_seconds, train_vae
 from cryoloom.evaluate.bench.peers import Peer
 from cryoloom.evaluate.bench.pictures import motion_picture
@@ -20,6 +19,7 @@ from cryoloom.evaluate.bench.runs import Evaluated, evaluated_run
 from cryoloom.evaluate.bench.tables import Notebook, Table
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.evaluate.latents import first_component
+from cryoloom.physics.alignment import align_volume
 from cryoloom.simulate.density import density_from_map
 from cryoloom.solve.decode import Decoder
 

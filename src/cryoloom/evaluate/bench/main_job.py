@@ -11,12 +11,12 @@ import numpy as np
 
 from cryoloom.data import read_particles, write_stack, write_star
 from cryoloom.data.mrc import read_volume, write_volume
-from cryoloom.evaluate.align import align_volume
 from cryoloom.evaluate.bench.measure import CommandError, Measured
 from cryoloom.evaluate.bench.pictures import map_rows
 from cryoloom.evaluate.bench.result import Picture
 from cryoloom.evaluate.bench.tables import Notebook, Table
-from cryoloom.evaluate.maps import low_pass
+from cryoloom.physics.alignment import align_volume
+from cryoloom.physics.rigid import low_pass
 from cryoloom.simulate.density import resample_volume
 
 _RATIO, _ERROR = 1.10, 0.0035
