@@ -16,6 +16,7 @@ from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.refine import Refinement, RefineSettings
 from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
 
 from .conftest import QUICK, correlation, cryoloom, volume_of
@@ -50,7 +51,7 @@ def test_copies_of_a_nearly_threefold_molecule_are_told_apart(tmp_path: Path):
     turned[:150] = true[:150]
     images = WorkingImages(particles)
     halves = particles.half_sets(0)
-    refinement = Refinement(images, RefineSettings(), point_group("C1"), halves, 2.0, 14.0, Team())
+    refinement = Refinement(images, RefineSettings(), Scope(point_group("C1"), 2.0, 14.0, 28.0), halves, Team())
     state = start_from_poses(refinement, Pose.single(turned))
     before = float((angular_distance(turned, true) < 20).float().mean())
     state = refinement.with_copies(state)

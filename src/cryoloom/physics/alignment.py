@@ -16,6 +16,8 @@ from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rot
 
 # Voxels a side of the maps that are searched: at a third of it, their band, 15° is still a fine step.
 _COARSE_BOX = 20
+# Difference of correlations below which coarse maps do not settle the hand.
+_UNDECIDED = 0.1
 
 
 class VolumeAlignment(NamedTuple):
@@ -123,20 +125,25 @@ def refine_volume(
     volume: Tensor, reference: Tensor, rotation: Tensor, hand_flipped: bool, translation: Tensor
 ) -> VolumeAlignment:
     """`volume` (D, D, D) moved onto `reference` (D, D, D) from a known placement; terms as in `VolumeAlignment`."""
+    placement = _Placement(rotation.float(), hand_flipped, translation.float() / volume.shape[-1], 0.0)
+    return _finish(volume, _finer(volume, reference, placement))
+
+
+def _finer(volume: Tensor, reference: Tensor, placement: _Placement) -> _Placement:
     box = volume.shape[-1]
-    placement = _Placement(rotation.float(), hand_flipped, translation.float() / box, 0.0)
     with _one_thread():
         for small in sorted({min(box, _COARSE_BOX), min(box, 64)}):
             moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
             placement = _refine(moving, target, placement, steps=25)
-    return _finish(volume, placement)
+    return placement
 
 
 def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:
     """`volume` (D, D, D) moved onto `reference` (D, D, D): both hands, all rotations on a 15° grid, all translations.
 
-    Low-passed maps of 20 voxels a side are searched exhaustively, the best twelve placements are refined, and the best
-    one again on finer maps. Raises InputError when the shapes differ.
+    Low-passed maps of 20 voxels a side are searched exhaustively and the best twelve placements are refined. The best
+    of each hand is refined again on finer maps, as some molecules have no hand at low resolution. Raises InputError
+    when the shapes differ.
     """
     if volume.shape != reference.shape:
         raise InputError(
@@ -148,5 +155,8 @@ def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:
     with _one_thread():
         moving, target = (_prepare(v, box, box / 3) for v in (volume, reference))
         placements = _search(moving, target, RotationGrid(2).rotations(), keep=6)
-        best = max((_refine(moving, target, p, steps=15) for p in placements), key=lambda p: p.correlation)
-    return refine_volume(volume, reference, best.rotation, best.flip, best.translation * volume.shape[-1])
+        refined = [_refine(moving, target, p, steps=15) for p in placements]
+    best = max(p.correlation for p in refined)
+    hands = [max((p for p in refined if p.flip is flip), key=lambda p: p.correlation) for flip in (False, True)]
+    finer = [_finer(volume, reference, p) for p in hands if p.correlation > best - _UNDECIDED]
+    return _finish(volume, max(finer, key=lambda p: p.correlation))

@@ -11,6 +11,9 @@ from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.stages import run_refinement
 from cryoloom.solve.setup import Setup
 
+# Resolution elements across the molecule up to which a map at a network's poses is believed.
+_TRUSTED_CYCLES = 7.0
+
 
 def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
     """Refine from `poses` with half-sets, searching everywhere at the beginning and at the end, and write the results.
@@ -22,12 +25,13 @@ def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
     if session.team.leads:
         _keep_network(setup, poses)
     halves = setup.particles.half_sets(session.run.config.seed)
-    refinement = Refinement(images, settings, scope.group, halves, scope.shift_px, scope.radius_px, session.team)
+    refinement = Refinement(images, settings, scope, halves, session.team)
     state = session.saved("refine", RefineState)
     if state is None:
         known = start_from_poses(refinement, poses)
         # One network read the poses of both halves: what these agree on beyond its first shells may be its errors.
-        state = refinement.start(known.volume, known.noise, settings.search_band, known.poses)
+        band = scope.band(_TRUSTED_CYCLES, images.box)
+        state = refinement.start((known.volume, known.volume), known.noise, band, known.poses)
     state = run_refinement(refinement, state, session, search=True)
     write_refined(setup.particles, refinement, state, setup.settings.contrast, session)
 

@@ -24,11 +24,15 @@ class ScopeSettings(BaseModel, extra="forbid"):
 
 
 class Scope(NamedTuple):
-    """Point group (n, 3, 3), largest shift and radius of the molecule in pixels of the working box."""
+    """Point group (n, 3, 3), largest shift and radius of the molecule in pixels of the working box.
+
+    diameter_px: of the molecule itself, which the radius of a mask may exceed; bands and angular steps follow it.
+    """
 
     group: Tensor
     shift_px: float
     radius_px: float
+    diameter_px: float
 
     @classmethod
     def of(cls, settings: ScopeSettings, images: WorkingImages, symmetry: str) -> "Scope":
@@ -40,4 +44,21 @@ class Scope(NamedTuple):
             if value > field_angst:
                 given = value / 2 if name.startswith("max") else value
                 raise InputError(f"--{name} {given:g} does not fit images {field_angst:g} Å wide: give a smaller one.")
-        return cls(point_group(symmetry), shift / images.pixel_size, diameter / 2 / images.pixel_size)
+        diameter_px = diameter / images.pixel_size
+        return cls(point_group(symmetry), shift / images.pixel_size, diameter_px / 2, diameter_px)
+
+    def scaled(self, factor: float) -> "Scope":
+        """The same limits in pixels that are 1/`factor` as wide."""
+        return Scope(self.group, *(value * factor for value in self[1:]))
+
+    def of_molecule(self, diameter_px: float, radius_px: float) -> "Scope":
+        """The limits for a molecule of a measured diameter, within a sphere of `radius_px` or less."""
+        return self._replace(radius_px=min(self.radius_px, radius_px), diameter_px=diameter_px)
+
+    def band(self, cycles: float, box: int) -> float:
+        """The band in Fourier pixels of a `box` at which the molecule is `cycles` resolution elements wide."""
+        return cycles * box / self.diameter_px
+
+    def cycles(self, band: float, box: int) -> float:
+        """How many resolution elements wide the molecule is at a band in Fourier pixels: the inverse of `band`."""
+        return band * self.diameter_px / box

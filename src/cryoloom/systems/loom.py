@@ -7,14 +7,15 @@ from cryoloom.data.movies import movie_numbers, with_movies
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.abinitio import AbInitioSettings
 from cryoloom.solve.em.finish import write_refined
 from cryoloom.solve.em.in_time import refine_in_time
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.march import EMMarchSettings
 from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
-from cryoloom.solve.em.stages import from_nothing, run_refinement
+from cryoloom.solve.em.spherical import molecule_scope
+from cryoloom.solve.em.stages import run_refinement
+from cryoloom.solve.em.starts import HalfSearches
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.run import Run
 from cryoloom.solve.scope import ScopeSettings
@@ -48,20 +49,16 @@ def reconstruct(
     config = run.config
     movies = _movies(particles, team) if settings.temporal_prior else None
     images = WorkingImages(particles, team.device)
-    group = point_group(config.symmetry)
-    shift_px = (settings.max_shift_angst or 0.08 * images.box * images.pixel_size) / images.pixel_size
-    radius_px = 0.5 * (settings.mask_diameter_angst or 0.9 * images.box * images.pixel_size) / images.pixel_size
+    scope = molecule_scope(settings, images, config.symmetry)
     halves = particles.half_sets(config.seed)
     session = Session(run, team, progress)
-    refinement = Refinement(images, settings.refinement, group, halves, shift_px, radius_px, team)
-    saved = session.saved("refine", RefineState)
-    if saved is not None:
-        state = saved
-    elif poses is None:
-        found = from_nothing(images, settings.ab_initio, settings.march, group, shift_px, radius_px, session)
-        state = refinement.start(found.volume, found.noise, found.band)
-    else:
+    refinement = Refinement(images, settings.refinement, scope, halves, team)
+    state = session.saved("refine", RefineState)
+    if state is None and poses is not None:
         state = start_from_poses(refinement, poses)
+    elif state is None:
+        pair = HalfSearches(images, halves, settings.ab_initio, settings.march, scope, session).run()
+        state = refinement.start(pair.volumes, pair.noise, pair.band)
     if poses is None or config.refine:
         state = run_refinement(refinement, state, session, search=poses is None)
     if movies is not None:

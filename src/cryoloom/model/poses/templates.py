@@ -64,11 +64,9 @@ def posterior_sums(
     functions that the shifts are mixtures of, in reduced precision: only what sets templates apart goes through them,
     so that rounding does not grow with what all of them share.
     """
-    g, p = templates.power.shape
-    shared = templates.pairs.mean(0)
-    columns, power_columns = (
-        temper * part.T.contiguous() for part in (2 * (templates.pairs - shared), templates.power)
-    )
+    g, shared = len(templates), templates.pairs.mean(0)
+    columns = (2 * temper * (templates.pairs - shared)).T.contiguous()
+    power_columns = (temper * templates.power).T.contiguous()
     prior, mix, back = temper * log_prior[:, None], basis.mix, basis.mix.T.contiguous()
     pairs, power = torch.zeros_like(templates.pairs), torch.zeros_like(templates.power)
     total, peak = power.new_zeros(2), power.new_zeros(())

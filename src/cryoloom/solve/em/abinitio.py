@@ -15,33 +15,72 @@ from cryoloom.model.poses.templates import Templates, posterior_sums
 from cryoloom.physics.fourier import FrequencyLattice, crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import RotationGrid, asymmetric_unit, random_rotations
+from cryoloom.solve.em.grids import STEPS, finest_step
 from cryoloom.solve.em.masks import soft_sphere
 from cryoloom.solve.em.sums import PAD, SliceSums
 from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
+
+# Resolution elements across the molecule at which a grid of 1° begins to blur it: c = 75 / step.
+_CYCLES_TIMES_DEGREES = 75.0
+# A molecule of higher symmetry has fewer features of its own at the same resolution, and needs a higher first band.
+_FIRST_CYCLES, _LAST_CYCLES, _GROUP_POWER = 3.2, 10.0, 0.2
+# Each further start begins at a band higher by this factor: what misled the first one lies at low frequencies.
+_HIGHER = 1.4
+# How far a search goes at least, as a factor of its first band.
+_ON = 1.25
+# Iterations at the first band after the likelihood counts in full.
+_HOLD = 10
 
 
 class AbInitioSettings(BaseModel, extra="forbid"):
     """Stochastic EM from nothing: how many particles an iteration, how far the band marches."""
 
-    batch_size: int = Field(default=500, gt=1, description="Particles drawn for each iteration.")
+    batch_size: int = Field(
+        default=500, gt=1, description="Particles drawn for each iteration; fewer where the molecule is symmetric."
+    )
     iterations: int = Field(
-        default=70, gt=0, description="Iterations after which the search stops even if the map still improves."
+        default=110, gt=0, description="Iterations after which a search stops even if the map still improves."
     )
     starts: int = Field(
-        default=4, gt=0, description="Most random starts; stops when two agree, and keeps the most likely map."
+        default=3, gt=0, description="Most random starts for each half-set; stops when two halves' maps agree."
     )
-    first_band: float = Field(default=4.5, gt=1, description="Band limit of the first iteration, in Fourier pixels.")
-    last_band: float = Field(default=7.0, gt=1, description="Band limit beyond which local refinement takes over.")
-    growth: float = Field(
-        default=0.07, gt=0, description="Most that the band may grow in an iteration, in Fourier pixels."
+    first_resolution: float | None = Field(
+        default=None, gt=0, description="Resolution of the first iteration, Å; else a third of the diameter, or finer."
     )
+    last_resolution: float | None = Field(
+        default=None, gt=0, description="Resolution at which the soft search ends, Å; else what its angles can tell."
+    )
+    growth: float = Field(default=0.012, gt=0, description="Part by which the band may grow in an iteration, at most.")
     momentum: float = Field(default=0.85, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
     first_temper: float = Field(
         default=0.15, gt=0, le=1, description="Exponent of the likelihood in the first iteration."
     )
     temper_iterations: int = Field(default=30, gt=0, description="Iterations until the likelihood counts in full.")
-    angle_step: float = Field(default=15.0, gt=0, description="Spacing of the rotation grid, in degrees.")
+
+
+class Bands(NamedTuple):
+    """First and last band of a search in Fourier pixels, and its finest angular step in degrees."""
+
+    first: float
+    last: float
+    finest: float
+
+    @classmethod
+    def of(cls, settings: AbInitioSettings, scope: Scope, images: WorkingImages, attempt: int = 0) -> "Bands":
+        """From resolutions in Å, or from the molecule's diameter and symmetry; each attempt begins higher."""
+        s, field_angst = settings, images.box * images.pixel_size
+        cycles = min(_FIRST_CYCLES * len(scope.group) ** _GROUP_POWER * _HIGHER**attempt, _LAST_CYCLES / _ON)
+        first = max(field_angst / s.first_resolution if s.first_resolution else scope.band(cycles, images.box), 2.5)
+        # Higher starts need finer angles than are tried at the first, and go on for a shorter way.
+        far = _ON * scope.cycles(first, images.box)
+        usual = finest_step(scope.group)
+        finest = min(usual, next((step for step in STEPS if step * far <= _CYCLES_TIMES_DEGREES), STEPS[-1]))
+        reach = min(max(_CYCLES_TIMES_DEGREES / usual, far), _LAST_CYCLES)
+        last = field_angst / s.last_resolution if s.last_resolution else scope.band(reach, images.box)
+        nyquist = images.box / 2 - 1
+        return cls(min(first, nyquist), min(max(first, last), nyquist), finest)
 
 
 @dataclass(frozen=True)
@@ -49,7 +88,7 @@ class AbInitioState:
     """What one iteration hands to the next.
 
     log_evidence, evidence_error: mean over the last batch's images, up to a constant, and its standard error.
-    peaks: the mean largest posterior of each iteration.
+    peaks: the mean largest posterior of each iteration. grew: the last iteration in which the band grew.
     """
 
     iteration: int
@@ -61,6 +100,7 @@ class AbInitioState:
     log_evidence: float
     evidence_error: float
     peaks: tuple[float, ...]
+    grew: int = 0
 
 
 class Told(NamedTuple):
@@ -80,53 +120,56 @@ Expectation = Callable[[Evidence, SliceSums], Told]
 
 
 class AbInitio:
-    """One stochastic EM search over a set of images."""
+    """One stochastic EM search over the images at `rows` (n,): those of one half-set."""
 
     def __init__(
         self,
         images: WorkingImages,
+        rows: Tensor,
         settings: AbInitioSettings,
-        group: Tensor,
-        shift_px: float,
-        radius_px: float,
+        scope: Scope,
+        bands: Bands,
         team: Team,
     ):
-        self.images, self.settings, self.group, self.team = images, settings, group, team
-        self.shift_px = shift_px
-        self.mask = soft_sphere(images.box, radius_px, device=images.device)
-        self.last_band = min(settings.last_band, images.box / 2 - 1)
+        self.images, self.rows, self.settings = images, rows, settings
+        self.scope, self.bands, self.team = scope, bands, team
+        self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
+        self.hold = settings.temper_iterations + _HOLD
+        self.batch_size = round(settings.batch_size / len(scope.group) ** (1 / 6))
 
     def start(self, generator: torch.Generator) -> AbInitioState:
         """A first volume from a batch at random orientations."""
         index = self.draw(generator)
         noise = self.images.mean_power(index)
-        band = min(self.settings.first_band, self.last_band)
-        evidence = self.images.evidence(index, noise, band)
+        evidence = self.images.evidence(index, noise, self.bands.first)
         halves = []
         for half in (slice(0, None, 2), slice(1, None, 2)):
-            sums = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
+            sums = self._empty()
             part = evidence.select(half)
             rotations = random_rotations(len(part), generator).to(self.images.device)
             sums.add(part.weighted, part.power, rotations, part.lattice)
             halves.append(sums)
         ssnr = torch.ones(self.images.box // 2, device=self.images.device)
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
-        return AbInitioState(0, band, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, 0.0, ())
+        return AbInitioState(0, self.bands.first, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, 0.0, ())
+
+    def _empty(self) -> SliceSums:
+        return SliceSums.zeros(self.images.box, self.bands.last, self.scope.group, self.images.device)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Indices of a random mini-batch; an even number, so that it splits into halves."""
-        n = min(self.settings.batch_size, len(self.images)) // 2 * 2
-        return torch.randperm(len(self.images), generator=generator)[:n]
+        n = min(self.batch_size, len(self.rows)) // 2 * 2
+        return self.rows[torch.randperm(len(self.rows), generator=generator)[:n]]
 
     def step(self, state: AbInitioState, generator: torch.Generator) -> AbInitioState:
         """One iteration: assign a mini-batch softly to a randomly turned grid, update sums, noise, band and volume."""
         index = self.draw(generator)
         turn = random_rotations(1, generator)[0]
         lattice = self.images.lattice.prefix(state.band)
-        expect = self._expectation(state, FourierSlice.of_volume(state.volume, PAD, self.last_band), turn)
+        expect = self._expectation(state, FourierSlice.of_volume(state.volume, PAD, self.bands.last), turn)
         found, halves = [], []
         for part, old in zip((index[::2], index[1::2]), state.halves, strict=True):
-            new = SliceSums.zeros(self.images.box, self.last_band, self.group, self.images.device)
+            new = self._empty()
             told = expect(self.images.evidence(self.team.share(part), state.noise, state.band), new)
             found.append(Told(*self.team.add(told)))
             halves.append(old.scaled(self.settings.momentum) + new.all_reduced(self.team))
@@ -136,13 +179,10 @@ class AbInitio:
 
     def _expectation(self, state: AbInitioState, projector: FourierSlice, turn: Tensor) -> Expectation:
         """All orientations of a grid, all shifts, each image softly: templates are rendered once for the iteration."""
-        grid = RotationGrid.with_spacing(self.settings.angle_step).rotations() @ turn
-        grid = grid[asymmetric_unit(grid, self.group)].to(self.images.device)
+        grid = RotationGrid.with_spacing(self._angle_step(state.band)).rotations() @ turn
+        grid = grid[asymmetric_unit(grid, self.scope.group)].to(self.images.device)
         templates = Templates.render(projector, grid, self.images.lattice.prefix(state.band))
-        shifts = shift_disc(self.shift_px, min(shift_step(self.images.box, state.band), self.shift_px))
-        shifts = shifts.to(self.images.device)
-        log_prior = shift_log_prior(shifts, self.shift_px)
-        basis = ShiftBasis.of_shifts(shifts, templates.lattice)
+        basis, log_prior = self._shifts(state.band, templates.lattice)
 
         def expect(evidence: Evidence, sums: SliceSums) -> Told:
             found = posterior_sums(templates, evidence, basis, log_prior, self._temper(state))
@@ -153,19 +193,40 @@ class AbInitio:
 
         return expect
 
+    def _shifts(self, band: float, lattice: FrequencyLattice) -> tuple[ShiftBasis, Tensor]:
+        """The shifts that a band can tell apart, and their log-prior (S,)."""
+        reach = self.scope.shift_px
+        shifts = shift_disc(reach, min(shift_step(self.images.box, band), reach)).to(self.images.device)
+        return ShiftBasis.of_shifts(shifts, lattice), shift_log_prior(shifts, reach)
+
+    def _angle_step(self, band: float) -> float:
+        needed = _CYCLES_TIMES_DEGREES / self.scope.cycles(band, self.images.box)
+        return max(self.bands.finest, next((step for step in STEPS if step <= needed * 1.05), STEPS[-1]))
+
     def _temper(self, state: AbInitioState) -> float:
         done = min(1.0, state.iteration / self.settings.temper_iterations)
         return self.settings.first_temper ** (1 - done)
 
+    def fit(self, state: AbInitioState, band: float, n: int = 400) -> float:
+        """Mean log p(y) of `n` of the images under a state's map up to `band`: comparable between starts."""
+        index = self.rows[torch.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).long()]
+        judged = replace(
+            state, band=band, iteration=self.settings.temper_iterations, noise=self.images.mean_power(index)
+        )
+        expect = self._expectation(judged, FourierSlice.of_volume(state.volume, PAD, self.bands.last), torch.eye(3))
+        told = expect(self.images.evidence(self.team.share(index), judged.noise, band), self._empty())
+        return float(self.team.add([told.log_evidence])[0][0]) / len(index)
+
     def converged(self, state: AbInitioState) -> bool:
         """Whether the band has arrived or stalled, the likelihood counts in full, and assignments sharpen no more."""
-        s, window = self.settings, 4
+        s, window = self.settings, 6
         if state.iteration >= s.iterations:
             return True
-        if state.iteration < s.temper_iterations + 2 * window:
+        if state.iteration < self.hold + 2 * window:
             return False
         recent, before = sum(state.peaks[-window:]), sum(state.peaks[-2 * window : -window])
-        return recent - before < 0.02 * window
+        arrived = state.band >= self.bands.last - 1e-3 or state.iteration - state.grew > 2 * window
+        return arrived and recent < 1.05 * before
 
     def _maximise(self, state: AbInitioState, halves: tuple[SliceSums, SliceSums], told: Told, n: int):
         flat = torch.full_like(state.ssnr, 1e4)
@@ -175,20 +236,17 @@ class AbInitio:
         ssnr = (2 * fsc / (1 - fsc)).clamp(min=0.02)
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
         reach = crossing_shell(fsc[: int(state.band) + 1], 0.5) + 1.5
-        band = min(max(state.band, min(reach, state.band + self.settings.growth)), self.last_band)
+        # Detail that is let in before the likelihood counts in full is learnt from orientations that are still random.
+        growth = self.settings.growth if state.iteration >= self.hold else 0.0
+        band = min(max(state.band, min(reach, state.band * (1 + growth))), self.bands.last)
         lattice = self.images.lattice.prefix(state.band)
         log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
         mean, square = (float(part) / n for part in told.log_evidence)
         error = math.sqrt(max(square - mean**2, 0.0) / n)
         peaks = (*state.peaks, float(told.peak) / n)
-        return AbInitioState(
-            state.iteration + 1, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks
-        )
-
-    @staticmethod
-    def agree(a: AbInitioState, b: AbInitioState) -> bool:
-        """Whether two searches explain the images equally well, within three standard errors of their last batches."""
-        return abs(a.log_evidence - b.log_evidence) < 3 * math.hypot(a.evidence_error, b.evidence_error)
+        done = state.iteration + 1
+        grew = done if band > state.band + 1e-3 else state.grew
+        return AbInitioState(done, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks, grew)
 
     def _noise(self, state: AbInitioState, lattice: FrequencyLattice, residual: Tensor) -> Tensor:
         """Noise power by shell (D/2,), half old, half from the images' mean residual (P,), in units of the old."""

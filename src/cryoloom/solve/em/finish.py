@@ -20,7 +20,7 @@ def write_refined(
     post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
-    alarms = map_alarms(state.volume, refinement.radius_px)
+    alarms = map_alarms(state.volume, refinement.scope.radius_px)
     alarms += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
     write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
     resolution = round(post.resolution_angst, 3)

@@ -55,7 +55,7 @@ def _step(
         # Poses that are drawn together tell too little of how far they are apart.
         found.append(tumbling(modes.rotation[:, 0], grid))
         modes = _together(modes, grid, s)
-        sums.append(SliceSums.zeros(images.box, refinement.full_band, refinement.group, images.device))
+        sums.append(SliceSums.zeros(images.box, refinement.full_band, refinement.scope.group, images.device))
         for rows in images.chunks(torch.arange(len(half))):
             evidence = images.evidence(half[rows], state.noise, refinement.full_band)
             part = Modes(*(p[rows].to(images.device) for p in modes))

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
-from cryoloom.physics.so3 import point_group
 from cryoloom.solve.em.refine import ParticlePoses, Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.scope import Scope, ScopeSettings
 from cryoloom.solve.team import Team
 
 
@@ -37,8 +37,12 @@ def start_from_poses(refinement: Refinement, pose: Pose) -> RefineState:
     rotation, shift = pose.best_rotation.float(), pose.best_shift.float() / images.pixel_size
     poses = ParticlePoses(rotation, shift, torch.zeros(n), torch.zeros(n), torch.ones(n))
     noise = first_noise(images)
-    state = refinement.start(torch.zeros((images.box,) * 3, device=images.device), noise, 4.0, poses)
-    sums = [insert_at_poses(images, half, pose, noise, refinement.group, refinement.team) for half in refinement.halves]
+    empty = torch.zeros((images.box,) * 3, device=images.device)
+    state = refinement.start((empty, empty), noise, 4.0, poses)
+    sums = [
+        insert_at_poses(images, half, pose, noise, refinement.scope.group, refinement.team)
+        for half in refinement.halves
+    ]
     # A second time with the mask that the first map gave: less noise in the FSC that filters the map.
     state = refinement.maximise(state, (sums[0], sums[1]), None)
     state = refinement.maximise(state, (sums[0], sums[1]), None)
@@ -50,7 +54,7 @@ def reconstruct_known(particles: Particles, pose: Pose, symmetry: str = "C1") ->
     images = WorkingImages(particles)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     halves = (order[::2].sort().values, order[1::2].sort().values)
-    radius_px = 0.45 * images.box
-    refinement = Refinement(images, RefineSettings(), point_group(symmetry), halves, 0.0, radius_px, Team())
+    scope = Scope.of(ScopeSettings.model_validate({}), images, symmetry)
+    refinement = Refinement(images, RefineSettings(), scope, halves, Team())
     state = start_from_poses(refinement, pose)
     return state.volume * state.mask

@@ -5,14 +5,25 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
-from cryoloom.model.poses.search import PoseSearch, SearchSettings
-from cryoloom.physics.fourier import resample_volume
+from cryoloom.model.poses.search import PoseSearch
 from cryoloom.physics.project import FourierSlice
-from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings, AbInitioState, Expectation, Told
+from cryoloom.solve.em.abinitio import (
+    AbInitio,
+    AbInitioSettings,
+    AbInitioState,
+    Bands,
+    Expectation,
+    Told,
+)
+from cryoloom.solve.em.grids import finest_step, search_settings
+from cryoloom.solve.em.independent import on_box
 from cryoloom.solve.em.refine import residual_power
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
+
+_LAST_CYCLES = 12.0
 
 
 class EMMarchSettings(BaseModel, extra="forbid"):
@@ -23,8 +34,10 @@ class EMMarchSettings(BaseModel, extra="forbid"):
     )
     batch_size: int = Field(default=800, gt=1, description="Particles drawn for each iteration.")
     iterations: int = Field(default=45, ge=0, description="Most iterations.")
-    last_band: float = Field(default=16.0, gt=1, description="Band limit at which refinement takes over.")
-    growth: float = Field(default=0.25, gt=0, description="Most that the band may grow in an iteration.")
+    last_resolution: float | None = Field(
+        default=None, gt=0, description="Resolution at which refinement takes over, Å; else a twelfth of the diameter."
+    )
+    growth: float = Field(default=0.03, gt=0, description="Part by which the band may grow in an iteration, at most.")
     momentum: float = Field(default=0.8, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
     candidates: int = Field(default=8, gt=0, description="Rotations kept at every level of the search.")
 
@@ -33,41 +46,43 @@ class March(AbInitio):
     """Stochastic EM whose E-step is the hierarchical search, so that the angles can follow the band."""
 
     def __init__(
-        self,
-        images: WorkingImages,
-        settings: EMMarchSettings,
-        group: Tensor,
-        shift_px: float,
-        radius_px: float,
-        team: Team,
+        self, images: WorkingImages, rows: Tensor, settings: EMMarchSettings, scope: Scope, bands: Bands, team: Team
     ):
         s = settings
-        soft = AbInitioSettings(batch_size=s.batch_size, last_band=s.last_band, growth=s.growth, momentum=s.momentum)
-        super().__init__(images, soft, group, shift_px, radius_px, team)
-        self.march = settings
+        soft = AbInitioSettings(batch_size=s.batch_size, growth=s.growth, momentum=s.momentum, temper_iterations=1)
+        super().__init__(images, rows, soft, scope, bands, team)
+        self.march, self.hold = settings, 0
+
+    @staticmethod
+    def bands(settings: EMMarchSettings, scope: Scope, images: WorkingImages) -> Bands:
+        """How far a march goes: to a resolution in Å, or as far as orientations are a matter of degrees."""
+        wanted = settings.last_resolution
+        last = images.box * images.pixel_size / wanted if wanted else scope.band(_LAST_CYCLES, images.box)
+        last = min(last, images.box / 2 - 1)
+        return Bands(last, last, finest_step(scope.group))
 
     def go_on(self, found: AbInitioState) -> AbInitioState:
         """The state of a finished soft search, on this search's box."""
         box, device = self.images.box, self.images.device
-        scale = (found.volume.shape[-1] / box) ** 3
-        volume = resample_volume(found.volume, box) * scale * self.mask
+        volume = on_box(found.volume, box) * self.mask
         noise = first_noise(self.images)
         noise[: int(found.band) + 1] = found.noise[: int(found.band) + 1]
-        empty = SliceSums.zeros(box, self.last_band, self.group, device)
         ssnr = torch.ones(box // 2, device=device)
+        empty = self._empty()
         return AbInitioState(0, found.band, noise, (empty, empty), volume, ssnr, found.log_evidence, 0.0, ())
 
     def converged(self, state: AbInitioState) -> bool:
         """Whether the band has arrived, or the iterations are used up."""
-        return state.iteration >= self.march.iterations or state.band >= self.last_band - 1e-3
+        return state.iteration >= self.march.iterations or state.band >= self.bands.last - 1e-3
 
     def _expectation(self, state: AbInitioState, projector: FourierSlice, turn: Tensor) -> Expectation:
         """The best of the hierarchical search, weighted by their posterior."""
-        settings = SearchSettings(candidates=self.march.candidates).at_band(state.band)
-        search = PoseSearch(settings, self.images.lattice, self.group, self.shift_px).against(projector, turn)
+        settings = search_settings(self.scope, self.images.box, state.band, self.march.candidates)
+        search = PoseSearch(settings, self.images.lattice, self.scope.group, self.scope.shift_px)
+        found_by = search.against(projector, turn)
 
         def expect(evidence: Evidence, sums: SliceSums) -> Told:
-            found = search.best(evidence)
+            found = found_by.best(evidence)
             weight = torch.softmax(found.score, 1)
             sums.add_particles(evidence, found.rotation, found.shift, weight)
             log_evidence = torch.logsumexp(found.score, 1) - evidence.image_power.sum(1)

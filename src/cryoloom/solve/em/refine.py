@@ -10,18 +10,25 @@ from torch import Tensor
 
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.polish import Modes, polish, polish_likely
-from cryoloom.model.poses.search import LEAST_BAND, PoseSearch, SearchPass, SearchSettings
-from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation, resample_volume
+from cryoloom.model.poses.search import PoseSearch, SearchPass
+from cryoloom.physics.alignment import refine_volume
+from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import angular_distance, random_rotations
+from cryoloom.solve.em.grids import search_settings
+from cryoloom.solve.em.independent import group_axis, on_box
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
 from cryoloom.solve.em.pseudosymmetry import Copies, find_copies
 from cryoloom.solve.em.sums import PAD, SliceSums
 from cryoloom.solve.images import WorkingImages, first_noise
+from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
 
-# Modes that a coarse search left a few degrees off find their peak up to here, and lose it beyond.
-ROUGH_BAND = 12.0
+# Resolution elements across the molecule up to which modes that a coarse search left a few degrees off find their peak.
+_ROUGH_CYCLES = 8.5
+# Half-maps share what is coarser than this: they would drift apart as rigid bodies.
+_JOINED_CYCLES = 2.8
 
 
 class RefineSettings(BaseModel, extra="forbid"):
@@ -32,11 +39,6 @@ class RefineSettings(BaseModel, extra="forbid"):
     )
     global_iterations: int = Field(
         default=2, ge=0, description="Iterations that search all orientations before local steps only."
-    )
-    search_band: float = Field(
-        default=10.0,
-        gt=1,
-        description="Highest band limit of the exhaustive 15° search, in Fourier pixels; finer levels use more.",
     )
     candidates: int = Field(default=8, gt=0, description="Rotations kept from the exhaustive search for each particle.")
     hypotheses: int = Field(
@@ -102,37 +104,33 @@ class Refinement:
         self,
         images: WorkingImages,
         settings: RefineSettings,
-        group: Tensor,
+        scope: Scope,
         halves: tuple[Tensor, Tensor],
-        shift_px: float,
-        radius_px: float,
         team: Team,
     ):
-        self.images, self.settings, self.group, self.halves = images, settings, group, halves
-        self.team = team
-        self.shift_px, self.radius_px = shift_px, radius_px
-        self.sphere = soft_sphere(images.box, radius_px, device=images.device)
+        self.images, self.settings, self.scope, self.halves, self.team = images, settings, scope, halves, team
+        self.sphere = soft_sphere(images.box, scope.radius_px, device=images.device)
         self.full_band = images.box / 2
-        self.join_band = min(4.0, images.box / 8)
+        self.join_band = min(scope.band(_JOINED_CYCLES, images.box), images.box / 8)
+        self.rough_band = scope.band(_ROUGH_CYCLES, images.box)
 
-    def start(self, volume: Tensor, noise: Tensor, band: float, poses: ParticlePoses | None = None) -> RefineState:
-        """Both half-sets begin at the same map, low-passed to `band`; map and noise may be of a smaller box."""
+    def start(
+        self, volumes: tuple[Tensor, Tensor], noise: Tensor, band: float, poses: ParticlePoses | None = None
+    ) -> RefineState:
+        """Each half-set begins at its own map, low-passed to `band`; maps and noise may be of a smaller box."""
         full = first_noise(self.images)
-        full[: int(band) + 1] = noise[: int(band) + 1]
-        noise = full
-        # The images' coefficients stay the same on every box; grey values go with the volume of a voxel.
-        scale = (volume.shape[-1] / self.images.box) ** 3
-        start = low_pass(resample_volume(volume, self.images.box) * scale, band) * self.sphere
+        known = min(int(band) + 1, len(noise))
+        full[:known] = noise[:known]
+        first, second = (low_pass(on_box(v, self.images.box), band) * self.sphere for v in volumes)
+        poses = poses or ParticlePoses.unknown(len(self.images))
         fsc = torch.zeros(self.images.box // 2)
-        known = poses is not None
-        poses = poses if known else ParticlePoses.unknown(len(self.images))
         return RefineState(
             0,
             band,
-            noise,
-            (start, start),
-            (start, start),
-            start,
+            full,
+            (first, second),
+            (first, second),
+            (first + second) / 2,
             self.sphere,
             fsc,
             poses,
@@ -151,7 +149,7 @@ class Refinement:
         sums = []
         for half, volume in zip(self.halves, state.maps, strict=True):
             projector = FourierSlice.of_volume(volume, PAD)
-            half_sums = SliceSums.zeros(self.images.box, self.full_band, self.group, self.images.device)
+            half_sums = SliceSums.zeros(self.images.box, self.full_band, self.scope.group, self.images.device)
             found = self._search(state).against(projector, turn) if search else None
             for index in self.images.chunks(self.team.share(half)):
                 evidence = self.images.evidence(index, state.noise, self.full_band)
@@ -177,18 +175,15 @@ class Refinement:
 
     def _search(self, state: RefineState) -> PoseSearch:
         s = self.settings
-        first = min(s.search_band, max(LEAST_BAND, 0.6 * state.band), state.band)
-        settings = SearchSettings(
-            candidates=s.candidates,
-            hypotheses=s.hypotheses,
-            subdivisions=1,
-            first_band=first,
-            last_band=self._rough_band(state),
+        settings = search_settings(self.scope, self.images.box, state.band, s.candidates)
+        last = self._rough_band(state)
+        settings = settings.model_copy(
+            update={"hypotheses": s.hypotheses, "subdivisions": 1, "last_band": max(last, settings.first_band)}
         )
-        return PoseSearch(settings, self.images.lattice, self.group, self.shift_px)
+        return PoseSearch(settings, self.images.lattice, self.scope.group, self.scope.shift_px)
 
     def _rough_band(self, state: RefineState) -> float:
-        return min(state.band, ROUGH_BAND)
+        return min(state.band, self.rough_band)
 
     def _poses(
         self, projector: FourierSlice, search: SearchPass | None, evidence: Evidence, state: RefineState, index: Tensor
@@ -222,13 +217,35 @@ class Refinement:
         modes = polish(projector, rough, rotation, shift, steps).distinct()
         return polish_likely(projector, used, modes, steps // 2, least)
 
+    def in_one_frame(self, state: RefineState) -> RefineState:
+        """The state with the second half-set's map and poses turned and moved onto the first's.
+
+        Maps that were found apart lie on one another as exactly as coarse maps can tell. A point group fixes all axes
+        but the one of Cn; with any other group nothing is left to turn.
+        """
+        group, origin = self.scope.group, torch.zeros(3)
+        axis = group_axis(group)
+        if axis is None:
+            return state
+        first, second = (low_pass(v, min(state.band, self.rough_band)) for v in state.maps)
+        found = refine_volume(second, first, torch.eye(3), False, origin)
+        turn, shift = axis.restrict(found.rotation, found.translation)
+        poses = ParticlePoses(*(part.clone() for part in state.poses))
+        half = self.halves[1]
+        poses.rotation[half] = poses.rotation[half] @ turn.T
+        poses.shift[half] -= (poses.rotation[half] @ shift)[:, :2]
+        maps, half_maps = (
+            (pair[0], apply_to_volume(pair[1], turn, False, shift)) for pair in (state.maps, state.half_maps)
+        )
+        return replace(state, poses=poses, maps=maps, half_maps=half_maps)
+
     def with_copies(self, state: RefineState) -> RefineState:
         """The state with the approximate symmetries of its map, which the next iterations try on every particle."""
         if not self.settings.copies:
             return state
         copies = find_copies(state.volume * state.mask, crossing_shell(state.fsc, 0.143))
         # What the user's point group says is exact needs no trying.
-        return replace(state, copies=copies.beyond(self.group.cpu()))
+        return replace(state, copies=copies.beyond(self.scope.group.cpu()))
 
     def maximise(self, state: RefineState, sums: tuple[SliceSums, SliceSums], residual: Tensor | None) -> RefineState:
         """Maps, mask, FSC, noise and band from both halves' sums; the noise stays where there is no residual (P,)."""

@@ -32,8 +32,11 @@ class SliceSums:
         return cls(numerator, torch.zeros(shape, device=device), box, band, group.to(device))
 
     def add(self, spectra: Tensor, power: Tensor, rotations: Tensor, lattice: FrequencyLattice) -> None:
-        """Insert slices: spectra (R, P) and power (R, P) at rotations (R, 3, 3) and all their symmetry mates R·g."""
-        for element in self.group:
+        """Insert slices: spectra (R, P) and power (R, P) at rotations (R, 3, 3) and at their symmetry mates R·g.
+
+        Mates by turns that take the grid onto itself are added by `volume`, once for all slices.
+        """
+        for element in cosets(self.group):
             numerator, denominator = backproject(spectra, power, rotations @ element, lattice, PAD, self.band)
             self.numerator += numerator
             self.denominator += denominator
@@ -67,12 +70,26 @@ class SliceSums:
         radius2 = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, m:] ** 2
         return radius2.sqrt().round().long().clamp(max=self.box // 2)
 
+    def _symmetrised(self, half: Tensor) -> Tensor:
+        """A half-space grid (2M+1, 2M+1, M+1) with its mates by `grid_turns`: S(p) = Σ_h G(h p)."""
+        turns = grid_turns(self.group)
+        if len(turns) == 1:
+            return half
+        full = torch.cat([half[..., 1:].flip((0, 1, 2)).conj(), half], -1).resolve_conj()
+        total = torch.zeros_like(full)
+        for turn in turns:
+            # p′ = h p: coordinate i of p′ is ± coordinate source[i] of p; axes of the grid are z, y, x.
+            source = turn.abs().argmax(1).tolist()
+            mirrored = [2 - i for i in range(3) if float(turn[i, source[i]]) < 0]
+            total += full.flip(mirrored).permute([2 - source.index(2 - axis) for axis in range(3)])
+        return total[..., half.shape[-1] - 1 :].contiguous()
+
     def volume(self, ssnr: Tensor) -> Tensor:
         """MAP volume (D, D, D): numerator / (denominator + λ), λ = mean denominator of the shell / its SSNR (D/2,).
 
         With SSNR = FSC / (1 − FSC) this is the Wiener filter of the radial signal prior.
         """
-        numerator, denominator = hermitian(self.numerator), hermitian(self.denominator)
+        numerator, denominator = (self._symmetrised(hermitian(part)) for part in (self.numerator, self.denominator))
         shell = self.shell_index()
         size = self.box // 2 + 1
         total = torch.zeros(size, device=shell.device).index_add_(0, shell.flatten(), denominator.flatten())
@@ -81,3 +98,19 @@ class SliceSums:
         prior = mean / ratio + 1e-4 * mean + 1e-12 * mean.max() + 1e-30
         weight = torch.where(shell <= self.band, 1.0, 0.0)
         return volume_of_grid(numerator * weight / (denominator + prior[shell]), self.box, PAD)
+
+
+def grid_turns(group: Tensor) -> Tensor:
+    """The elements (h, 3, 3) of a point group that only exchange and reverse axes: they take a grid onto itself."""
+    return group[(group.abs() > 0.999).sum((1, 2)) == 3].round()
+
+
+def cosets(group: Tensor) -> Tensor:
+    """Elements k of a point group, one from each coset k·H of its subgroup H of `grid_turns`; the identity first."""
+    turns = grid_turns(group)
+    kept: list[Tensor] = []
+    for element in group:
+        mates = element @ turns
+        if all(float((mates - other).abs().amax((1, 2)).min()) > 1e-3 for other in kept):
+            kept.append(element)
+    return torch.stack(kept)

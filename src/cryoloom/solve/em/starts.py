@@ -1,0 +1,170 @@
+"""Maps from nothing: each half-set makes its own from random orientations, until two of them agree."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings, AbInitioState, Bands
+from cryoloom.solve.em.independent import Agreement, agreement, on_box
+from cryoloom.solve.em.march import EMMarchSettings, March
+from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.scope import Scope
+from cryoloom.solve.session import Session
+
+# Mean FSC of what is not round in two halves' maps, over the finer half of their band, at which they show one molecule.
+CONFIRMED = 0.5
+# Fewer particles than this in a half-set do not find a map of their own.
+LEAST_OF_HALF = 1000
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search ended with: its map (D, D, D), noise by shell, band in Fourier pixels of its own box."""
+
+    volume: Tensor
+    noise: Tensor
+    band: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Searches from random starts, the two half-sets in turn: the one under way, and those that are finished.
+
+    state: None between two searches. marching: the soft search is over, and the hierarchical one goes on from it.
+    """
+
+    state: AbInitioState | None
+    marching: bool
+    found: tuple[Found, ...]
+
+
+class Pair(NamedTuple):
+    """A map for each half-set (D, D, D) in one frame of reference, their noise and band, and how far they agree."""
+
+    volumes: tuple[Tensor, Tensor]
+    noise: Tensor
+    band: float
+    box: int
+    agreement: float
+    confirmed: bool
+    starts: int
+
+
+class HalfSearches:
+    """The searches of two half-sets: what one attempt of one half consists of, and how halves are compared."""
+
+    def __init__(
+        self,
+        images: WorkingImages,
+        halves: tuple[Tensor, Tensor],
+        settings: AbInitioSettings,
+        march: EMMarchSettings,
+        scope: Scope,
+        session: Session,
+    ):
+        self.images, self.settings, self.march, self.scope, self.session = images, settings, march, scope, session
+        # A small set makes both maps from all of its particles: they then test the search, and not the data.
+        self.independent = min(len(half) for half in halves) >= LEAST_OF_HALF
+        everything = torch.cat(halves).sort().values
+        self.rows = halves if self.independent else (everything, everything)
+
+    def soft(self, number: int) -> AbInitio:
+        """The soft search of attempt `number` // 2 of half-set `number` % 2."""
+        bands = Bands.of(self.settings, self.scope, self.images, number // 2)
+        return self._made(AbInitio, self.settings, bands, number)
+
+    def finer(self, number: int) -> March:
+        """The hierarchical search that follows it."""
+        return self._made(March, self.march, March.bands(self.march, self.scope, self.images), number)
+
+    def _made(self, kind: Callable[..., Any], settings: Any, bands: Bands, number: int) -> Any:
+        coarse = self.images.coarse(bands.last)
+        scope = self.scope.scaled(coarse.box / self.images.box)
+        return kind(coarse, self.rows[number % 2], settings, scope, bands, self.session.team)
+
+    def run(self) -> Pair:
+        """Search until a map of one half-set and one of the other agree, or all starts are used up."""
+        session = self.session
+        trials = session.saved("ab_initio", Trials) or Trials(None, False, ())
+        while True:
+            number = len(trials.found)
+            if trials.state is None and number % 2 == 0 and number:
+                pair = self.best_pair(trials.found)
+                if pair.confirmed or number == 2 * self.settings.starts:
+                    self._record_pair(pair)
+                    return pair
+            trials = self._search(trials, number)
+
+    def _search(self, trials: Trials, number: int) -> Trials:
+        """The trials with search `number` finished."""
+        session, soft = self.session, self.soft(number)
+        state = trials.state or soft.start(session.generator)
+        if not trials.marching:
+            while not soft.converged(state):
+                state = soft.step(state, session.generator)
+                self._note(soft, state, number, replace(trials, state=state), "ab initio")
+            if state.peaks[-1] < self.march.certain and state.band < self.finer(number).bands.last - 1e-3:
+                state = self.finer(number).go_on(state)
+                trials = replace(trials, marching=True)
+        if trials.marching:
+            march = self.finer(number)
+            while not march.converged(state):
+                state = march.step(state, session.generator)
+                self._note(march, state, number, replace(trials, state=state), "march")
+        found = Found(state.volume, state.noise, state.band)
+        trials = Trials(None, False, (*trials.found, found))
+        session.save(None, ab_initio=trials)
+        return trials
+
+    def best_pair(self, found: tuple[Found, ...]) -> Pair:
+        """Of all pairs of one map of each half-set the one that agrees best, laid on one another."""
+        box = max(f.volume.shape[-1] for f in found)
+        pairs = [(first, second) for first in found[::2] for second in found[1::2]]
+        # Earlier pairs were compared before; only those with a newest map can be better, but all are cheap to compare.
+        compared = [(self._compare(a, b, box), a, b) for a, b in pairs]
+        (best, mean), a, b = max(compared, key=lambda item: item[0][1])
+        band = min(a.band, b.band)
+        size = min(len(a.noise), len(b.noise))
+        noise = (a.noise[:size] + b.noise[:size]) / 2
+        return Pair((on_box(a.volume, box), best.volume), noise, band, box, mean, mean > CONFIRMED, len(found) // 2)
+
+    def _compare(self, a: Found, b: Found, box: int) -> tuple[Agreement, float]:
+        band = min(a.band, b.band)
+        found = agreement(on_box(a.volume, box), on_box(b.volume, box), band, self.scope.group)
+        return found, found.mean(0.5 * band, band)
+
+    def _note(self, search: AbInitio, state: AbInitioState, number: int, trials: Trials, stage: str) -> None:
+        box_angst = self.images.box * self.images.pixel_size
+        metrics = {
+            "stage": stage,
+            "start": number // 2 + 1,
+            "half": number % 2 + 1,
+            "iteration": state.iteration,
+            "band": round(state.band, 2),
+            "resolution_angst": round(box_angst / state.band, 2),
+            "log_likelihood": round(state.log_evidence, 3),
+            "max_posterior": round(state.peaks[-1], 4),
+            "images": min(search.batch_size, len(search.rows)),
+        }
+        self.session.save(metrics, ab_initio=trials)
+        each = self.settings.iterations + self.march.iterations
+        done = number * each + state.iteration + (self.settings.iterations if trials.marching else 0)
+        text = f"start {number // 2 + 1}, half {number % 2 + 1}, {box_angst / state.band:.1f} Å"
+        self.session.progress("ab initio", done, 2 * self.settings.starts * each, text)
+
+    def _record_pair(self, pair: Pair) -> None:
+        metrics = {
+            "stage": "half-sets compared",
+            "starts": pair.starts,
+            "agreement": round(pair.agreement, 4),
+            "confirmed": pair.confirmed,
+            "independent": self.independent,
+        }
+        if self.session.team.leads:
+            self.session.run.record(**metrics)
+        each = self.settings.iterations + self.march.iterations
+        total = 2 * self.settings.starts * each
+        self.session.progress("ab initio", total, total, f"half-maps agree: {pair.agreement:.2f}")
