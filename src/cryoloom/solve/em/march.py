@@ -23,19 +23,24 @@ from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
 
-_LAST_CYCLES = 12.0
+# Where most orientations are certain the march only mends what a coarse grid has bent: maps whose orientations are off
+# by a smooth function of the view explain images nearly as well, and a refinement straightens them slowly.
+_CERTAIN_CYCLES, _LAST_CYCLES = 8.0, 12.0
+_SETTLING = 8
 
 
 class EMMarchSettings(BaseModel, extra="forbid"):
     """Stochastic EM by hierarchical search, where the ab initio map does not settle the orientations."""
 
     certain: float = Field(
-        default=0.6, ge=0, le=1, description="Mean largest posterior above which refinement follows at once."
+        default=0.6, ge=0, le=1, description="Mean largest posterior above which a shorter way is enough."
     )
     batch_size: int = Field(default=800, gt=1, description="Particles drawn for each iteration.")
     iterations: int = Field(default=45, ge=0, description="Most iterations.")
     last_resolution: float | None = Field(
-        default=None, gt=0, description="Resolution at which refinement takes over, Å; else a twelfth of the diameter."
+        default=None,
+        gt=0,
+        description="Resolution where refinement takes over, Å; else a part of the diameter.",
     )
     growth: float = Field(default=0.03, gt=0, description="Part by which the band may grow in an iteration, at most.")
     momentum: float = Field(default=0.8, ge=0, lt=1, description="Share of the previous sums kept in each iteration.")
@@ -54,10 +59,11 @@ class March(AbInitio):
         self.march, self.hold = settings, 0
 
     @staticmethod
-    def bands(settings: EMMarchSettings, scope: Scope, images: WorkingImages) -> Bands:
-        """How far a march goes: to a resolution in Å, or as far as orientations are a matter of degrees."""
+    def bands(settings: EMMarchSettings, scope: Scope, images: WorkingImages, certain: bool) -> Bands:
+        """How far a march goes: to a resolution in Å, or as far as orientations become a matter of degrees."""
         wanted = settings.last_resolution
-        last = images.box * images.pixel_size / wanted if wanted else scope.band(_LAST_CYCLES, images.box)
+        cycles = _CERTAIN_CYCLES if certain else _LAST_CYCLES
+        last = images.box * images.pixel_size / wanted if wanted else scope.band(cycles, images.box)
         last = min(last, images.box / 2 - 1)
         return Bands(last, last, finest_step(scope.group))
 
@@ -72,8 +78,10 @@ class March(AbInitio):
         return AbInitioState(0, found.band, noise, (empty, empty), volume, ssnr, found.log_evidence, 0.0, ())
 
     def converged(self, state: AbInitioState) -> bool:
-        """Whether the band has arrived, or the iterations are used up."""
-        return state.iteration >= self.march.iterations or state.band >= self.bands.last - 1e-3
+        """Whether the band arrived some iterations ago, or the iterations are used up."""
+        if state.iteration >= self.march.iterations:
+            return True
+        return state.band >= self.bands.last - 1e-3 and state.iteration - state.grew >= _SETTLING
 
     def _expectation(self, state: AbInitioState, projector: FourierSlice, turn: Tensor) -> Expectation:
         """The best of the hierarchical search, weighted by their posterior."""

@@ -33,11 +33,13 @@ class Found:
 class Trials:
     """Searches from random starts, the two half-sets in turn: the one under way, and those that are finished.
 
-    state: None between two searches. marching: the soft search is over, and the hierarchical one goes on from it.
+    state: None between two searches. marching: the soft search is over, and the hierarchical one goes on from it;
+    certain: the soft search left most orientations certain.
     """
 
     state: AbInitioState | None
     marching: bool
+    certain: bool
     found: tuple[Found, ...]
 
 
@@ -76,9 +78,9 @@ class HalfSearches:
         bands = Bands.of(self.settings, self.scope, self.images, number // 2)
         return self._made(AbInitio, self.settings, bands, number)
 
-    def finer(self, number: int) -> March:
+    def finer(self, number: int, certain: bool) -> March:
         """The hierarchical search that follows it."""
-        return self._made(March, self.march, March.bands(self.march, self.scope, self.images), number)
+        return self._made(March, self.march, March.bands(self.march, self.scope, self.images, certain), number)
 
     def _made(self, kind: Callable[..., Any], settings: Any, bands: Bands, number: int) -> Any:
         coarse = self.images.coarse(bands.last)
@@ -88,7 +90,7 @@ class HalfSearches:
     def run(self) -> Pair:
         """Search until a map of one half-set and one of the other agree, or all starts are used up."""
         session = self.session
-        trials = session.saved("ab_initio", Trials) or Trials(None, False, ())
+        trials = session.saved("ab_initio", Trials) or Trials(None, False, False, ())
         while True:
             number = len(trials.found)
             if trials.state is None and number % 2 == 0 and number:
@@ -106,16 +108,15 @@ class HalfSearches:
             while not soft.converged(state):
                 state = soft.step(state, session.generator)
                 self._note(soft, state, number, replace(trials, state=state), "ab initio")
-            if state.peaks[-1] < self.march.certain and state.band < self.finer(number).bands.last - 1e-3:
-                state = self.finer(number).go_on(state)
-                trials = replace(trials, marching=True)
-        if trials.marching:
-            march = self.finer(number)
-            while not march.converged(state):
-                state = march.step(state, session.generator)
-                self._note(march, state, number, replace(trials, state=state), "march")
+            certain = state.peaks[-1] >= self.march.certain
+            trials = replace(trials, marching=True, certain=certain)
+            state = self.finer(number, certain).go_on(state)
+        march = self.finer(number, trials.certain)
+        while not march.converged(state):
+            state = march.step(state, session.generator)
+            self._note(march, state, number, replace(trials, state=state), "march")
         found = Found(state.volume, state.noise, state.band)
-        trials = Trials(None, False, (*trials.found, found))
+        trials = Trials(None, False, False, (*trials.found, found))
         session.save(None, ab_initio=trials)
         return trials
 
