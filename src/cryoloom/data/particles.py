@@ -121,7 +121,7 @@ class Particles:
         return self._resampled(self._stored(rows))
 
     def clean_images(self, index: Index = None) -> tuple[Tensor, Tensor]:
-        """Images (b, box, box) as every method reads them: outliers replaced first; and how many pixels (b,) these were.
+        """Images (b, box, box) as methods read them, outliers replaced first; and how many pixels (b,) these were.
 
         Raises InputError naming file and row where an image cannot be used.
         """
@@ -151,7 +151,7 @@ class Particles:
 
     @cached_property
     def noisy(self) -> bool:
-        """Whether most images are noise everywhere, as a hundred of them tell: then single bright pixels are outliers."""
+        """Whether most of a hundred images are noise everywhere, so that single bright pixels are outliers."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(_LOOKED_AT, len(self))).round().astype(int))
         like = [noise_like(self._stored(part)) for part in np.array_split(rows, 4) if len(part)]
         return bool(torch.cat(like).double().mean() > 0.5)

@@ -104,7 +104,7 @@ def _reach(flat: Tensor) -> Tensor:
 
 
 def _around(pixel: Tensor, box: int) -> Tensor:
-    """Pixels (M, 25) around each of `pixel` (M,), all by their place in a flat image; the edge counts more than once."""
+    """Pixels (M, 25) around each of `pixel` (M,), as places in a flat image; those at the edge count more than once."""
     step = torch.arange(-_REACH, _REACH + 1)
     y = (pixel[:, None] // box + step).clamp(0, box - 1)
     x = (pixel[:, None] % box + step).clamp(0, box - 1)

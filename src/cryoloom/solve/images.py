@@ -10,6 +10,7 @@ from cryoloom.data.preprocess import measure_scale, normalise
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.formation import lattice_ctf
 from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.solve.session import Session
 from cryoloom.solve.team import Team
 
 BACKGROUND_RADIUS = 0.45
@@ -103,7 +104,7 @@ class WorkingImages:
         return self._all.spectrum(normalised)[:, : self._kept.spectra.shape[1]]
 
     def outliers(self, team: Team) -> tuple[int, int]:
-        """Of all particles, how many images had outlier pixels replaced, and how many pixels; unread images are read."""
+        """How many of all images had outlier pixels replaced, and how many pixels; what is unread is read."""
         own, found = team.share(torch.arange(len(self))), self._kept.replaced
         if self.particles.noisy:
             for rows in self.chunks(own[found[own] < 0]):
@@ -141,3 +142,10 @@ def first_noise(images: WorkingImages, n: int = 1000) -> Tensor:
     """Noise power per coefficient (D/2,) to start with: the mean power of up to `n` images, signal included."""
     index = torch.linspace(0, len(images) - 1, min(n, len(images))).long()
     return images.mean_power(index)
+
+
+def record_outliers(images: WorkingImages, session: Session) -> None:
+    """Write down in metrics.jsonl, once a run, in how many images outlier pixels were replaced."""
+    of_images, pixels = images.outliers(session.team)
+    if session.team.leads and not any(line.get("stage") == "images" for line in session.run.metrics()):
+        session.run.record(stage="images", particles=len(images), outlier_images=of_images, outlier_pixels=pixels)

@@ -171,9 +171,9 @@ def test_a_broken_image_that_no_sample_saw_is_named_when_it_is_read(
     particles = stack(tmp_path, images, box)
     check_images(particles, 11)
     working = WorkingImages(particles)
+    working.spectrum(torch.arange(640))
     with pytest.raises(InputError, match=rf"particle 702: image 702 of .*s\.mrcs .*{reason}.*--skip-bad-images"):
-        for rows in torch.arange(1100).split(128):
-            working.spectrum(rows)
+        working.spectrum(torch.arange(640, 768))
     with pytest.raises(InputError, match="particle 702"):
         WorkingImages(particles.subset([5, 701])).spectrum(torch.tensor([1]))
 
