@@ -26,7 +26,9 @@ def spoilt(tmp_path: Path) -> Path:
     images[BAD[0]], images[BAD[1], 4, 4], images[BAD[2]] = 0, np.nan, 3
     images[10, 5, 5], images[11, 2, 20] = 1000, -1000
     write_images(tmp_path / "stack.mrcs", images)
-    star = write_table(tmp_path / "particles.star", n=MANY, columns=(*COLUMNS, "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"))
+    star = write_table(
+        tmp_path / "particles.star", n=MANY, columns=(*COLUMNS, "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+    )
     lines = star.read_text().splitlines()
     for i, line in enumerate(lines):
         if "@stack" in line:
