@@ -76,7 +76,7 @@ def _of_images(particles: Particles, counted: ImageCounts) -> list[Finding]:
         found.append(Finding(others + text, True))
     if counted.outlier_images:
         text = (
-            f"outlier pixels (hot or dead) in {counted.outlier_images:,} of {read}, {counted.outlier_pixels:,} pixels: "
+            f"outlier pixels (hot or dead) in {counted.outlier_images:,} of {read}, {counted.outlier_pixels:,} in all: "
             "each is replaced by the median of its neighbours when the image is read"
         )
         found.append(Finding(text, False))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from cryoloom.data import read_particles, read_volume
 from cryoloom.data import checks as checks_module
+from cryoloom.data import read_particles, read_volume
 from cryoloom.report.html import write_report
 from cryoloom.solve.run import Run
 
@@ -140,4 +140,4 @@ def test_info_reads_a_sample_or_all_images(spoilt, unsampled, cryoloom, monkeypa
     monkeypatch.undo()
     outcome = " ".join(cryoloom("info", spoilt, "--all-images").out.replace("│", " ").split())
     assert "3 of 60 images cannot be used, the first" in outcome
-    assert "in 2 of 60 images, 2 pixels" in outcome
+    assert "in 2 of 60 images, 2 in all" in outcome
