@@ -254,13 +254,13 @@ def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -
             write_report(run.path)
     for name in ("volumes/volume.mrc", "particles.star", "report.html"):
         console.print(f"wrote {run.path / name}", highlight=False, soft_wrap=True)
-    _say_outliers(run, console)
+    _print_outliers(run, console)
     for alarm in run.alarms() if team.leads else ():
         words = f"{alarm['severity']}: {alarm['message']} {alarm['advice']}"
         console.print(words, highlight=False, soft_wrap=True, markup=False)
 
 
-def _say_outliers(run: Run, console: Console) -> None:
+def _print_outliers(run: Run, console: Console) -> None:
     for line in run.metrics():
         if line.get("stage") == "images" and line["outlier_pixels"]:
             text = f"outlier pixels replaced in {line['outlier_images']:,} of {line['particles']:,} images"

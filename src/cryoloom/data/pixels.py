@@ -21,7 +21,7 @@ _ROUNDING = 1e-6
 _HELD_TWICE = 16
 # Replaced by the median of the pixels up to so far away.
 _REACH = 2
-# Squares of numbers beyond these do not fit into single precision by far, and sums over an image must.
+# Beyond these the transform of an image does not fit into single precision.
 _LARGEST, _SMALLEST = 1e30, 1e-30
 
 FAULTS = (
@@ -36,18 +36,10 @@ FAULTS = (
 def faults(images: Tensor) -> Tensor:
     """Why images (B, D, D) cannot be used, as numbers (B,) in `FAULTS`; 0 for nothing."""
     low, high = images.flatten(1).aminmax(dim=1)
-    wrong = torch.stack(
-        [
-            ~(low.isfinite() & high.isfinite()),
-            low == high,
-            torch.maximum(high, -low) > _LARGEST,
-            high - low < _SMALLEST,
-        ],
-        1,
-    )
-    number = torch.arange(1, wrong.shape[1] + 1).flip(0)
-    # The first reason that holds.
-    return (wrong.long() * number).amax(1).neg().add(wrong.shape[1] + 1) * wrong.any(1)
+    infinite = ~(low.isfinite() & high.isfinite())
+    found = torch.where(high - low < _SMALLEST, 4, 0)
+    found = found.masked_fill(torch.maximum(high, -low) > _LARGEST, 3)
+    return found.masked_fill(low == high, 2).masked_fill(infinite, 1)
 
 
 def noise_like(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ SHOWN = 20
 
 
 def working_images(run: RunContents) -> Particles | None:
-    """The run's particles at the box that it worked on, which its own particles.star does not know."""
+    """The run's particles at the box that it worked on, whereas its particles.star has the box on disk."""
     box = run.config.get("box")
     return run.particles.with_box(int(box)) if run.particles is not None and box else run.particles
 
@@ -25,21 +25,21 @@ def size_in_words(particles: Particles) -> str:
 
 
 def images(run: RunContents, page: Page) -> None:
-    """What was done to the images before anything else; nothing where the run has not told."""
+    """What was done to the images before anything else; nothing of a run without a record of it."""
     facts = run.metrics[run.metrics["stage"] == "images"] if "stage" in run.metrics else run.metrics.head(0)
     if facts.empty and run.skipped.empty:
         return
-    said = []
+    lines = []
     particles = working_images(run)
     if particles is not None:
-        said.append(f"{len(particles):,} images, {size_in_words(particles)}.")
+        lines.append(f"{len(particles):,} images, {size_in_words(particles)}.")
     if len(facts):
         of_images, n, pixels = (int(facts[name].iloc[-1]) for name in ("outlier_images", "particles", "outlier_pixels"))
         where = f"in {of_images:,} of {n:,} images, {pixels:,} in all" if pixels else f"in none of {n:,} images"
-        said.append(f"Outlier pixels (hot or dead) replaced {where}.")
+        lines.append(f"Outlier pixels (hot or dead) replaced {where}.")
     if len(run.skipped):
-        said.append(f"{len(run.skipped):,} images cannot be used and were left out (skipped.csv).")
-    body = "".join(f"<p>{escape(line)}</p>" for line in said) + _table(run)
+        lines.append(f"{len(run.skipped):,} images cannot be used and were left out (skipped.csv).")
+    body = "".join(f"<p>{escape(line)}</p>" for line in lines) + _table(run)
     page.section("images", "Images", "", f'<div class="card">{body}</div>')
 
 
