@@ -9,12 +9,15 @@ from rich.table import Table
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.checks import findings
 
+# So many images are read in a second or two.
+_SAMPLE = 400
 
-def info(particles: Path, *, datadir: Path | None = None) -> None:
+
+def info(particles: Path, *, datadir: Path | None = None, all_images: bool = False) -> None:
     """Show what is in a particle file, what is missing, and what looks wrong.
 
     Reads RELION .star, cryoSPARC .cs, .mrcs stacks and .txt lists of stacks, and looks at up to 400 images: contrast,
-    broken pixels, pixel size, CTF, units of the shifts. Nothing is changed or written.
+    broken images, hot and dead pixels, pixel size, CTF, units of the shifts. Nothing is changed or written.
 
     Parameters
     ----------
@@ -22,6 +25,8 @@ def info(particles: Path, *, datadir: Path | None = None) -> None:
         The file to look at, for example `particles.star`.
     datadir
         Folder of the image stacks, where the file's own paths do not lead to them.
+    all_images
+        Read every image and not a sample, so that all broken ones and all outlier pixels are counted.
     """
     loaded = read_particles(particles, datadir=datadir)
     console = Console()
@@ -30,7 +35,7 @@ def info(particles: Path, *, datadir: Path | None = None) -> None:
     table.add_column(overflow="fold")
     for name, value in describe(loaded):
         table.add_row(name, value)
-    for finding in findings(loaded):
+    for finding in findings(loaded, len(loaded) if all_images else _SAMPLE):
         table.add_row("[red]looks wrong[/red]" if finding.serious else "note", finding.text)
     console.print(table)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from cyclopts import Parameter, validators
 from rich.console import Console
@@ -20,6 +21,7 @@ from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.report.html import write_report
 from cryoloom.solve.run import Run, RunConfig
+from cryoloom.solve.skipped import find_unusable, in_words, read_skipped, without
 from cryoloom.solve.team import Team
 from cryoloom.systems.catalogue import find_system
 
@@ -43,6 +45,7 @@ def reconstruct(
     box: int | None = None,
     limit: AtLeastOne | None = None,
     half_set: Literal[1, 2] | None = None,
+    skip_bad_images: bool = False,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: AtLeastOne = 1,
@@ -91,6 +94,9 @@ def reconstruct(
     half_set
         Use this half of the particles only, as the file splits them or at random, but always alike: two runs that
         share no particle, for `cryoloom fsc --align`.
+    skip_bad_images
+        Read all images before the start and leave out those that cannot be used, which hold one value in every pixel or
+        values that are not finite. They are listed in the run's skipped.csv. Without it, such an image ends the run.
     seed
         Seed of all random draws.
     device
@@ -121,16 +127,20 @@ def reconstruct(
         box=box,
         limit=limit,
         half_set=half_set,
+        skip_bad_images=skip_bad_images,
         seed=seed,
         device=device,
         devices=devices,
         num_nodes=num_nodes,
         command=shlex.join(["cryoloom", *sys.argv[1:]]),
     )
-    loaded, known = team.agree(lambda: load(run_config))
+    loaded, known, skipped = load(run_config, team)
     run_config.fingerprint = loaded.fingerprint()
-    team.agree(lambda: Run.create(output, run_config) if team.leads else None)
+    table = None if skipped is None else skipped.to_csv(index=False)
+    team.agree(lambda: Run.create(output, run_config, table) if team.leads else None)
     run = Run.open(output)
+    if skipped is not None and team.leads:
+        Console().print(*in_words(skipped, len(loaded) + len(skipped)), sep="\n", highlight=False, soft_wrap=True)
     try:
         _carry_out(run, loaded, known, team)
     except InputError:
@@ -154,12 +164,27 @@ def resume(run: Path) -> None:
         return
     config = opened.config
     team = Team.launch(config.device, config.devices, config.num_nodes)
-    loaded, known = team.agree(lambda: _load_again(opened))
+    loaded, known = _load_again(opened, team)
     _carry_out(opened, loaded, known, team)
 
 
-def load(config: RunConfig) -> tuple[Particles, Pose | None]:
-    """The particles that a run works on, checked, and the poses it was told to use."""
+def load(
+    config: RunConfig, team: Team, skipped: pd.DataFrame | None = None
+) -> tuple[Particles, Pose | None, pd.DataFrame | None]:
+    """The particles that a run works on, checked, the poses it was told to use, and the images that it leaves out.
+
+    skipped: those that it left out when it began, where it is resumed.
+    """
+    particles = team.agree(lambda: _read(config))
+    if config.skip_bad_images:
+        skipped = find_unusable(particles, team) if skipped is None else skipped
+        particles = without(particles, skipped)
+    team.agree(lambda: _check(particles, config))
+    known = particles.poses() if config.poses is not None or config.init is not None else None
+    return particles, known, skipped
+
+
+def _read(config: RunConfig) -> Particles:
     poses = config.poses if isinstance(config.poses, Path) else None
     if config.init is not None:
         poses = config.init / "particles.star"
@@ -182,11 +207,15 @@ def load(config: RunConfig) -> tuple[Particles, Pose | None]:
             f"--box {particles.box} is larger than the images of {config.particles}, which have {particles.source_box} "
             "pixels: leave it out, or give a smaller even number."
         )
+    return particles
+
+
+def _check(particles: Particles, config: RunConfig) -> None:
     if len(particles) < 4:
-        raise InputError(f"{config.particles} has {len(particles)} particles: a reconstruction needs at least 4.")
+        raise InputError(f"{config.particles} has {len(particles)} particles that can be used: at least 4 are needed.")
     check_images(particles)
-    known = particles.poses() if config.poses is not None or config.init is not None else None
-    return particles, known
+    if config.poses is not None or config.init is not None:
+        particles.poses()
 
 
 def _check_same_images(particles: Particles, init: Path) -> None:
@@ -204,8 +233,9 @@ def _check_same_images(particles: Particles, init: Path) -> None:
         )
 
 
-def _load_again(run: Run) -> tuple[Particles, Pose | None]:
-    loaded, known = load(run.config)
+def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
+    skipped = team.agree(lambda: read_skipped(run.path)) if run.config.skip_bad_images else None
+    loaded, known, _ = load(run.config, team, skipped)
     if loaded.fingerprint() != run.config.fingerprint:
         raise InputError(
             f"{run.config.particles} or its images changed since {run.path} began: start a new run instead."
@@ -224,9 +254,17 @@ def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -
             write_report(run.path)
     for name in ("volumes/volume.mrc", "particles.star", "report.html"):
         console.print(f"wrote {run.path / name}", highlight=False, soft_wrap=True)
+    _print_outliers(run, console)
     for alarm in run.alarms() if team.leads else ():
         words = f"{alarm['severity']}: {alarm['message']} {alarm['advice']}"
         console.print(words, highlight=False, soft_wrap=True, markup=False)
+
+
+def _print_outliers(run: Run, console: Console) -> None:
+    for line in run.metrics():
+        if line.get("stage") == "images" and line["outlier_pixels"]:
+            text = f"outlier pixels replaced in {line['outlier_images']:,} of {line['particles']:,} images"
+            console.print(text, highlight=False, soft_wrap=True)
 
 
 def _check_symmetry(symmetry: str) -> None:

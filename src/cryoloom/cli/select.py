@@ -15,6 +15,7 @@ from cryoloom.errors import InputError
 from cryoloom.evaluate.choose import columns_of, rows_in_cluster, rows_in_file, rows_where
 from cryoloom.evaluate.landscape import read_table
 from cryoloom.solve.run import Run
+from cryoloom.solve.skipped import read_skipped, without
 
 
 def select(
@@ -81,6 +82,8 @@ def select(
             half_set=config.half_set,
             pixel_size=config.pixel_size,
         )
+        if config.skip_bad_images:
+            source = without(source, read_skipped(run))
         _check_same(source, particles, run)
         if not copy_rows(config.particles, output, source.column("source_row")[rows]):
             _write(source.subset(rows), output)

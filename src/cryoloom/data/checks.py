@@ -1,9 +1,9 @@
 """What may be wrong with particles although they can be read: broken images, doubtful pixel sizes, contrast, CTF."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import Particles
@@ -21,45 +21,70 @@ class Finding:
     serious: bool
 
 
-def check_images(particles: Particles, n_sample: int = 1000) -> None:
-    """Read up to `n_sample` images spread over the particles; InputError names the first that is NaN or constant."""
-    rows = sample_rows(particles, n_sample)
+class ImageCounts(NamedTuple):
+    """Of n images read: rows that cannot be used, why (numbers in `FAULTS`), images with outliers, outlier pixels."""
+
+    n: int
+    rows: np.ndarray
+    fault: np.ndarray
+    outlier_images: int
+    outlier_pixels: int
+
+
+def count_images(particles: Particles, rows: np.ndarray) -> ImageCounts:
+    """What the images at `rows` are like, read once; raises InputError where a stack is missing or cut short."""
+    faults, replaced = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
     for start in range(0, len(rows), _BATCH):
-        part = rows[start : start + _BATCH]
-        images = particles.images(part).flatten(1)
-        broken = ~torch.isfinite(images).all(1)
-        constant = images.amax(1) == images.amin(1)
-        reasons = ((broken, "holds values that are not finite"), (constant, "has one value in every pixel"))
-        for flags, what in reasons:
-            if bool(flags.any()):
-                row = particles.table.iloc[part[int(torch.nonzero(flags)[0, 0])]]
-                raise InputError(
-                    f"{particles.source}, particle {row['source_row'] + 1}: image {row['image_index'] + 1} of "
-                    f"{row['image_file']} {what}: remove that particle."
-                )
+        part = slice(start, start + _BATCH)
+        mended = particles.mended(rows[part])
+        faults[part], replaced[part] = mended.fault.numpy(), mended.replaced.numpy()
+    bad = np.flatnonzero(faults)
+    return ImageCounts(len(rows), rows[bad], faults[bad], int((replaced > 0).sum()), int(replaced.sum()))
+
+
+def check_images(particles: Particles, n_sample: int = 1000) -> None:
+    """Read up to `n_sample` images spread over the particles; InputError names the first that cannot be used."""
+    counted = count_images(particles, sample_rows(particles, n_sample))
+    if len(counted.rows):
+        raise InputError(particles.fault_text(int(counted.rows[0]), int(counted.fault[0])))
 
 
 def findings(particles: Particles, n_sample: int = 400) -> list[Finding]:
-    """Everything that looks wrong or is missing, in the order in which it should be mended."""
+    """Everything that looks wrong or is missing in the table and in `n_sample` images, in the order to mend it."""
     found: list[Finding] = []
     missing = particles.missing_files()
     if missing:
         found.append(Finding(f"{len(missing)} image stacks are missing, first {missing[0]}: give --datadir", True))
     else:
         try:
-            check_images(particles, n_sample)
+            found += _of_images(particles, count_images(particles, sample_rows(particles, n_sample)))
         except InputError as error:
             found.append(Finding(str(error), True))
     if not particles.has_ctf:
         found.append(Finding("no CTF: right only for images without one", False))
     found += _doubtful_numbers(particles)
     if particles.has_images and not any(finding.serious for finding in found):
-        found.append(_contrast(particles, n_sample))
+        found.append(_contrast(particles))
     return found
 
 
-def _contrast(particles: Particles, n_sample: int) -> Finding:
-    sign, evidence = estimate_contrast_sign(particles, n_sample)
+def _of_images(particles: Particles, counted: ImageCounts) -> list[Finding]:
+    found, read = [], f"{counted.n:,} images"
+    if len(counted.rows):
+        text = particles.fault_text(int(counted.rows[0]), int(counted.fault[0]))
+        others = f"{len(counted.rows):,} of {read} cannot be used, the first: " if len(counted.rows) > 1 else ""
+        found.append(Finding(others + text, True))
+    if counted.outlier_images:
+        text = (
+            f"outlier pixels (hot or dead) in {counted.outlier_images:,} of {read}, {counted.outlier_pixels:,} in all: "
+            "each is replaced by the median of its neighbours when the image is read"
+        )
+        found.append(Finding(text, False))
+    return found
+
+
+def _contrast(particles: Particles) -> Finding:
+    sign, evidence = estimate_contrast_sign(particles)
     white = sign == (-1 if particles.has_ctf else 1)
     text = {0: "contrast"}.get(sign, "contrast: the molecule is " + ("white" if white else "black") + " in the images")
     # Either sign is a habit, not a fault: the map is turned positive in the end.

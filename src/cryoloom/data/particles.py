@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.mrc import read_stack
+from cryoloom.data.pixels import FAULTS, faults, noise_like, replace_outliers
 from cryoloom.errors import InputError
 from cryoloom.physics.ctf import CTFParameters
 from cryoloom.physics.fourier import resample_images
@@ -37,10 +38,20 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
     "shift_y": ("float32", 0),
 }
 CANONICAL = (*NAME_COLUMNS, *DEFAULTS, "source_row")
-# Most images resampled in one Fourier transform, so that memory does not follow the batch.
-_RESAMPLED_AT_ONCE = 256
+# Most images resampled or mended at once, so that memory does not follow the batch.
+_AT_ONCE = 256
+# Images that tell whether a set is noisy.
+_LOOKED_AT = 100
 
 Index = Tensor | np.ndarray | list[int] | slice | int | None
+
+
+class Mended(NamedTuple):
+    """Images (b, source_box, source_box) without outliers, how many pixels of each were, and its number in `FAULTS`."""
+
+    images: Tensor
+    replaced: Tensor
+    fault: Tensor
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,55 @@ class Particles:
     def images(self, index: Index = None) -> Tensor:
         """Images (b, box, box), float32, grey values as on disk, resampled to the working box; InputError if lost."""
         rows = self.rows(index)
+        return self._resampled(self._stored(rows))
+
+    def clean_images(self, index: Index = None) -> tuple[Tensor, Tensor]:
+        """Images (b, box, box) as methods read them, outliers replaced first; and how many pixels (b,) these were.
+
+        Raises InputError naming file and row where an image cannot be used.
+        """
+        rows = self.rows(index)
+        parts = [self.mended(part) for part in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))]
+        fault = torch.cat([part.fault for part in parts])
+        if bool(fault.any()):
+            first = int(torch.nonzero(fault)[0, 0])
+            raise InputError(self.fault_text(int(rows[first]), int(fault[first])))
+        images = torch.cat([self._resampled_about_mean(part.images) for part in parts])
+        return images, torch.cat([part.replaced for part in parts])
+
+    def _resampled_about_mean(self, images: Tensor) -> Tensor:
+        if self.box == self.source_box or not self.noisy:
+            return self._resampled(images)
+        # A large mean would leave its rounding errors in every coefficient.
+        mean = images.mean((1, 2), keepdim=True, dtype=torch.float64).float()
+        return self._resampled(images - mean) + mean
+
+    def mended(self, index: Index = None) -> Mended:
+        """Images at the box on disk, whether they can be used or not; of a set without noise all pixels are kept."""
+        images = self._stored(self.rows(index))
+        if not self.noisy:
+            return Mended(images, torch.zeros(len(images), dtype=torch.long), faults(images))
+        images, replaced = replace_outliers(images)
+        return Mended(images, replaced, faults(images))
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether most of a hundred images are noise everywhere, so that single bright pixels are outliers."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(_LOOKED_AT, len(self))).round().astype(int))
+        like = [noise_like(self._stored(part)) for part in np.array_split(rows, 4) if len(part)]
+        return bool(torch.cat(like).double().mean() > 0.5)
+
+    def fault_text(self, row: int, fault: int) -> str:
+        """The sentence that refuses the image of a row for `FAULTS[fault]`."""
+        entry = self.table.iloc[row]
+        return (
+            f"{self.source}, particle {entry['source_row'] + 1}: image {entry['image_index'] + 1} of "
+            f"{entry['image_file']} {FAULTS[fault]}: remove that particle, or leave all such images out with "
+            "`cryoloom reconstruct --skip-bad-images`."
+        )
+
+    def _stored(self, rows: np.ndarray) -> Tensor:
+        """Images (b, source_box, source_box), float32, at some rows (b,)."""
         codes = self.table["image_file"].cat.codes.to_numpy()[rows]
         within = self.column("image_index")[rows]
         out = np.empty((len(rows), self.source_box, self.source_box), dtype=np.float32)
@@ -115,11 +175,13 @@ class Particles:
         for group in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
             if len(group):
                 out[group] = self._read(int(rows[group[0]]), within[group])
-        images = torch.from_numpy(out)
+        return torch.from_numpy(out)
+
+    def _resampled(self, images: Tensor) -> Tensor:
         if self.box == self.source_box:
             return images
-        parts = [resample_images(part, self.box) for part in images.split(_RESAMPLED_AT_ONCE)]
-        return torch.cat(parts) if parts else images.new_zeros(0, self.box, self.box)
+        parts = [resample_images(part, self.box) for part in images.split(_AT_ONCE)]
+        return torch.cat(parts) if len(images) else images.new_zeros(0, self.box, self.box)
 
     def _read(self, row: int, indices: np.ndarray) -> np.ndarray:
         name = str(self.table["image_file"].iat[row])

@@ -22,6 +22,8 @@ from cryoloom.physics.fourier import FrequencyLattice
 _TEST_RADII = (0.1, 0.2, 0.3, 0.4)
 _DECIDED_AT = 4.0
 _BATCH = 256
+# Most images held in double precision at once: few enough for the caches of a CPU.
+_HELD_TWICE = 16
 # Share of the variance in the background below which it is not noise.
 _CLEAN = 0.25
 # Images of which too few are there to tell chance from scatter.
@@ -58,20 +60,38 @@ def normalise(images: Tensor, radius_px: float, scale: Scale | None = None) -> T
     """
     if scale is not None and scale.clean:
         return images / scale.typical
-    level, outside, _ = _levelled(images, radius_px, scale.tilt if scale is not None else 1.0)
+    centred, unit = _to_unit(images)
+    level, outside, _ = _levelled(centred, radius_px, scale.tilt if scale is not None else 1.0)
     deviation, whole = level[:, outside].std(1), level.std(1)
     deviation = torch.where(deviation > 1e-3 * whole, deviation, whole)
-    varies = deviation > 1e-5 * images.flatten(1).abs().amax(1)
+    varies = deviation > 1e-6 * centred.flatten(1).abs().amax(1)
     if scale is not None:
         # Of a batch the last powers in single precision round unlike the others.
-        deviation = (scale.typical ** (1 - scale.trust) * deviation.double() ** scale.trust).float()
+        own = (deviation.double() * unit) ** scale.trust
+        deviation = (scale.typical ** (1 - scale.trust) * own / unit).float()
     return torch.where(varies[:, None], level / deviation[:, None], 0.0).view_as(images)
+
+
+def _to_unit(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (B, D, D) less their mean in units (B,), the powers of two next to their deviation, and these units.
+
+    Grey values of 1e5 that differ in the seventh digit, or squares of 1e20, do not fit into single precision.
+    """
+    done = torch.empty_like(images)
+    units = images.new_ones(len(images), dtype=torch.float64)
+    for part, into, unit in zip(*(x.split(_HELD_TWICE) for x in (images, done, units)), strict=True):
+        values = part.flatten(1).double()
+        values -= values.mean(1, keepdim=True)
+        deviation = torch.linalg.vector_norm(values, dim=1) / values.shape[1] ** 0.5
+        unit.copy_(torch.ldexp(unit, torch.frexp(deviation).exponent))
+        into.copy_(values.div_(unit[:, None]).view_as(part))
+    return done, units
 
 
 def _levelled(images: Tensor, radius_px: float, tilt: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Images (B, D²) without the mean of their background and `tilt` of its slopes, and its pixels (D²,).
 
-    Also the part (B,) of the slopes' squares that white noise alone would have.
+    Also the squares of the slopes, (B, 2): those that white noise alone would have, and those that they have.
     """
     box = images.shape[-1]
     outside = (_radii(box) > radius_px).flatten().to(images.device)
@@ -87,8 +107,8 @@ def _levelled(images: Tensor, radius_px: float, tilt: float = 1.0) -> tuple[Tens
     # A matrix product rounds by how many images there are, and a spectrum must not depend on what it was read with.
     slope = torch.stack([(background * row).sum(1) for row in fitting], 1)
     left = background - _planes(slope, plane[outside])
-    chance = left.var(1) * fitting[1:].square().sum() / slope[:, 1:].square().sum(1).mean().clamp(min=1e-30)
-    return flat - _planes(slope * slope.new_tensor([1, tilt, tilt]), plane), outside, chance
+    squares = torch.stack([left.var(1) * fitting[1:].square().sum(), slope[:, 1:].square().sum(1)], 1)
+    return flat - _planes(slope * slope.new_tensor([1, tilt, tilt]), plane), outside, squares
 
 
 def _planes(slope: Tensor, plane: Tensor) -> Tensor:
@@ -106,19 +126,21 @@ def measure_scale(particles: Particles, radius_px: float, n: int = 500) -> Scale
     index = torch.linspace(0, len(particles) - 1, min(n, len(particles))).long()
     found, background, whole, chances = [], [], [], []
     for rows in index.split(_BATCH):
-        images = particles.images(rows)
-        level, outside, chance = _levelled(images, radius_px)
-        chances.append(chance)
+        images, unit = _to_unit(particles.clean_images(rows)[0])
+        level, outside, squares = _levelled(images, radius_px)
+        by_chance, slopes = (squares * unit[:, None] ** 2).unbind(1)
+        chances.append(by_chance / slopes.mean().clamp(min=1e-300))
         # Opposite corners against the other two: noise of neighbouring pixels is alike without being the image's own.
         axis = torch.arange(particles.box) - particles.box // 2
         corner = ((axis[:, None] < 0) ^ (axis < 0)).flatten()
-        found.append(torch.stack([level[:, outside & half].std(1) for half in (corner, ~corner)], 1))
-        background.append(images.flatten(1)[:, outside].var(1))
-        whole.append(images.flatten(1).var(1))
+        deviations = torch.stack([level[:, outside & half].std(1) for half in (corner, ~corner)], 1)
+        found.append(deviations * unit[:, None])
+        background.append(images.flatten(1)[:, outside].var(1) * unit**2)
+        whole.append(images.flatten(1).var(1) * unit**2)
     variance = float(torch.cat(whole).mean())
     if float(torch.cat(background).mean()) < _CLEAN * variance:
         return Scale(variance**0.5, 0.0, 0.0, clean=True)
-    pairs = torch.cat(found).double()
+    pairs = torch.cat(found)
     pairs = pairs[(pairs > 1e-6 * pairs.max()).all(1)].log()
     if len(pairs) < _FEW:
         return Scale(1.0, 1.0)
@@ -154,11 +176,11 @@ def estimate_contrast_sign(particles: Particles, n: int = 400) -> tuple[int, str
     template = torch.exp(-2 * (torch.pi * sigma * lattice.radius) ** 2) * (lattice.radius > 0)
     scores = []
     for start in range(0, len(sample), _BATCH):
-        batch = sample.subset(slice(start, start + _BATCH))
-        spectra = lattice.spectrum(batch.images()).real
+        rows = slice(start, start + _BATCH)
+        spectra = lattice.spectrum(_to_unit(sample.clean_images(rows)[0])[0]).real
         filtered = template[:, None]
         if sample.has_ctf:
-            filtered = filtered * ctf(batch.ctf(), lattice.k / (sample.box * sample.pixel_size))
+            filtered = filtered * ctf(sample.ctf(rows), lattice.k / (sample.box * sample.pixel_size))
         power = filtered.square().sum(-1) * spectra.square().sum(-1)
         scores.append((filtered * spectra).sum(-1) / power.clamp(min=1e-30).sqrt())
     score = torch.cat(scores, -1)
@@ -189,11 +211,11 @@ def radial_noise_spectrum(particles: Particles, n: int = 1000, radius_px: float 
     total, count = torch.zeros(lattice.n_shells, dtype=torch.float64), 0
     sample = particles.subset(sample_rows(particles, n))
     for start in range(0, len(sample), _BATCH):
-        images = sample.images(slice(start, start + _BATCH))
+        images, unit = _to_unit(sample.clean_images(slice(start, start + _BATCH))[0])
         # The background's mean is no noise; its window would smear it over the lowest shells.
         mean = (images * window).sum((-2, -1), keepdim=True) / window.sum()
-        power = lattice.spectrum((images - mean) * window).abs().square().sum(0)
-        total += lattice.shell_mean(power).double()
+        power = lattice.spectrum((images - mean) * window).abs().square().double() * unit[:, None] ** 2
+        total += lattice.shell_mean(power.sum(0))
         count += len(images)
     spectrum = (total / count / share).float()
     if len(spectrum) > 2:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from cryoloom.data import Particles, read_particles, read_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate.landscape import Landscape, read_landscape
+from cryoloom.solve.run import SKIPPED
 
 
 @dataclass(frozen=True)
 class RunContents:
     """The files of a run, parsed. volume: (D, D, D), None without a map; pixel_size: Å; metrics: one row a line.
 
-    flexible: maps (D, D, D) of what moves that the run itself left, by name.
+    flexible: maps (D, D, D) of what moves that the run itself left, by name. skipped: images that it left out.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class RunContents:
     evaluation: dict[str, Any] = field(default_factory=dict)
     landscape: Landscape | None = None
     flexible: dict[str, NDArray] = field(default_factory=dict)
+    skipped: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def column(self, name: str) -> NDArray | None:
         """A numeric particle column (N,); None if it is absent or says nothing."""
@@ -88,6 +90,7 @@ def read_run(folder: Path | str) -> RunContents:
         evaluation=_json(folder / "evaluation.json", {}),
         landscape=landscape,
         flexible=_flexible(folder / "volumes"),
+        skipped=_skipped(folder / SKIPPED),
     )
 
 
@@ -108,6 +111,10 @@ def _json(path: Path, empty: Any) -> Any:
 
 def _particles(path: Path) -> Particles | None:
     return read_particles(path) if path.is_file() else None
+
+
+def _skipped(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def _curves(path: Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from cryoloom.evaluate.numbers import in_words
 from cryoloom.report import figures
 from cryoloom.report.conformations import conformations, flexible_regions
 from cryoloom.report.contents import RunContents, read_run
+from cryoloom.report.images import images, size_in_words, working_images
 from cryoloom.report.movies import movies
 from cryoloom.report.page import MARKUP, SCRIPT, Page
 
@@ -37,7 +38,7 @@ def write_report(run: Path | str) -> Path:
     contents = read_run(run)
     page = Page()
     first = (_map, _resolution, _evaluation, conformations, movies, flexible_regions)
-    for section in (*first, _orientations, _uncertainty, _progress, _configuration):
+    for section in (*first, _orientations, _uncertainty, _progress, images, _configuration):
         section(contents, page)
     style = files("cryoloom.report").joinpath("style.css").read_text()
     # A closing tag inside a string would end the script.
@@ -65,8 +66,9 @@ def _title(run: RunContents) -> str:
 
 def _subtitle(run: RunContents) -> str:
     parts = [f"system {run.config['system']}" if "system" in run.config else ""]
-    if run.particles is not None:
-        parts.append(f"box {run.particles.box}, {run.particles.pixel_size:.4g} Å per pixel")
+    particles = working_images(run)
+    if particles is not None:
+        parts.append(f"images of {size_in_words(particles)}")
     symmetry = run.config.get("symmetry")
     parts.append(f"symmetry {symmetry}" if symmetry else "")
     return " · ".join(part for part in parts if part)
@@ -147,10 +149,10 @@ def _map(run: RunContents, page: Page) -> None:
         '<div class="planes">'
         + "".join(
             f'<figure><img src="{uri}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-            for caption, uri in images
+            for caption, uri in views
         )
         + "</div>"
-        for images in figures.map_images(run.volume).values()
+        for views in figures.map_images(run.volume).values()
     ]
     planes = f"<h3>Slices through the centre</h3>{rows[0]}<h3>Projections</h3>{rows[1]}"
     surface = page.plot("surface", figures.surface_figure(run.volume, run.pixel_size))
@@ -224,17 +226,21 @@ def _uncertainty(run: RunContents, page: Page) -> None:
 
 
 def _progress(run: RunContents, page: Page) -> None:
-    if run.metrics.empty:
+    metrics = run.metrics
+    if "stage" in metrics:
+        # What was done to the images is no step, and has a section of its own.
+        metrics = metrics[metrics["stage"] != "images"]
+    if metrics.empty:
         return
-    numeric = run.metrics.select_dtypes("number")
+    numeric = metrics.select_dtypes("number")
     names = [n for n in _FIRST if n in numeric]
     names += sorted(set(numeric) - set(names) - _BOOKKEEPING - {"seconds"})
     columns = {n: numeric[n].to_numpy(dtype=float) for n in names}
     columns = {n: v for n, v in columns.items() if np.isfinite(v).any()}
     if not columns:
         return
-    stages = run.metrics["stage"].fillna("").astype(str) if "stage" in run.metrics else None
-    stage_names = list(stages) if stages is not None else ["run"] * len(run.metrics)
+    stages = metrics["stage"].fillna("").astype(str) if "stage" in metrics else None
+    stage_names = list(stages) if stages is not None else ["run"] * len(metrics)
     plot = page.plot("progress-plot", figures.progress_figure(columns, stage_names))
     page.section("progress", "Progress", "Over the steps of the run, by stage.", f'<div class="card">{plot}</div>')
 

@@ -10,6 +10,8 @@ from cryoloom.data.preprocess import measure_scale, normalise
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.physics.formation import lattice_ctf
 from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.solve.session import Session
+from cryoloom.solve.team import Team
 
 BACKGROUND_RADIUS = 0.45
 KEPT_BYTES = 1 << 29
@@ -28,6 +30,8 @@ class KeptSpectra:
             min(particles, KEPT_BYTES // (8 * coefficients)), coefficients, dtype=torch.complex64
         )
         self.used = 0
+        # How many outlier pixels each image had, kept or not; −1 before it is read.
+        self.replaced = torch.full((particles,), -1, dtype=torch.int32)
 
     def get(self, index: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
         """Spectra (B, P) of the particles at `index` (B,), a copy; `read` gives those that are not kept."""
@@ -94,9 +98,20 @@ class WorkingImages:
         if len(index) == 1:
             # One transform rounds differently from several.
             return self._read(index.repeat(2))[:1]
-        images = self.particles.images(index).to(self.device)
-        normalised = normalise(images, self._radius_px, self._scale)
+        images, replaced = self.particles.clean_images(index)
+        self._kept.replaced[index] = replaced.int()
+        normalised = normalise(images.to(self.device), self._radius_px, self._scale)
         return self._all.spectrum(normalised)[:, : self._kept.spectra.shape[1]]
+
+    def outliers(self, team: Team) -> tuple[int, int]:
+        """How many of all images had outlier pixels replaced, and how many pixels; what is unread is read."""
+        own, found = team.share(torch.arange(len(self))), self._kept.replaced
+        if self.particles.noisy:
+            for rows in self.chunks(own[found[own] < 0]):
+                found[rows] = self.particles.mended(rows).replaced.int()
+        counts = found[own].clamp(min=0)
+        total = team.add([torch.stack([(counts > 0).sum(), counts.sum()])])[0].tolist()
+        return int(total[0]), int(total[1])
 
     def ctf(self, index: Tensor, lattice: FrequencyLattice) -> Tensor:
         """CTF values (B, P) on `lattice`; ones where the particles have none."""
@@ -127,3 +142,10 @@ def first_noise(images: WorkingImages, n: int = 1000) -> Tensor:
     """Noise power per coefficient (D/2,) to start with: the mean power of up to `n` images, signal included."""
     index = torch.linspace(0, len(images) - 1, min(n, len(images))).long()
     return images.mean_power(index)
+
+
+def record_outliers(images: WorkingImages, session: Session) -> None:
+    """Write down in metrics.jsonl, once a run, in how many images outlier pixels were replaced."""
+    of_images, pixels = images.outliers(session.team)
+    if session.team.leads and not any(line.get("stage") == "images" for line in session.run.metrics()):
+        session.run.record(stage="images", particles=len(images), outlier_images=of_images, outlier_pixels=pixels)

@@ -24,6 +24,7 @@ import cryoloom
 from cryoloom.errors import InputError
 
 CHECKPOINTS_KEPT = 2
+SKIPPED = "skipped.csv"
 
 
 class RunConfig(BaseModel, extra="forbid"):
@@ -43,6 +44,7 @@ class RunConfig(BaseModel, extra="forbid"):
     box: int | None = None
     limit: int | None = None
     half_set: Literal[1, 2] | None = None
+    skip_bad_images: bool = False
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
@@ -61,8 +63,11 @@ class Run:
         self._opened = time.monotonic()
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> "Run":
-        """A new run in an absent or empty directory. Raises InputError where something lies there already."""
+    def create(cls, path: Path, config: RunConfig, skipped: str | None = None) -> "Run":
+        """A new run in an absent or empty directory; skipped: text of skipped.csv, the images that it leaves out.
+
+        Raises InputError where something lies there already.
+        """
         path = Path(path)
         if path.is_file():
             raise InputError(f"{path} is a file: -o takes a directory for the run.")
@@ -77,6 +82,9 @@ class Run:
         for part in ("volumes", "checkpoints"):
             (path / part).mkdir(exist_ok=True)
         run = cls(path, config)
+        if skipped is not None:
+            # Before config.yaml, without which this is no run: one that can be resumed has its list.
+            run.write_text(SKIPPED, skipped)
         run.write_text("config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         return run
 
@@ -96,7 +104,7 @@ class Run:
 
     def withdraw(self) -> None:
         """Remove a run that has computed nothing, so that its directory can be given again; leave any other alone."""
-        made = [path for path in self.path.rglob("*") if path.is_file() and path.name != "config.yaml"]
+        made = [path for path in self.path.rglob("*") if path.is_file() and path.name not in ("config.yaml", SKIPPED)]
         if not made:
             shutil.rmtree(self.path)
 

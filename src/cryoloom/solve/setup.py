@@ -13,7 +13,7 @@ from cryoloom.physics.pose import Pose
 from cryoloom.solve.amplitude import signal_amplitude
 from cryoloom.solve.em.alarms import SILENT_ENCODER, misread_alarms
 from cryoloom.solve.fit import Fit, FitState
-from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.images import WorkingImages, record_outliers
 from cryoloom.solve.latents import Latents
 from cryoloom.solve.misread import misread_share
 from cryoloom.solve.model import ComputeSettings, Model
@@ -87,6 +87,7 @@ class Setup:
         latents = fit.latents(state) if model.conformation is not None else None
         agreement = fit.agreement(state, latents) if latents is not None else None
         widths = fit.widths(state)
+        record_outliers(self.images, self.session)
         if self.session.team.leads:
             # Features without a prior need not lie about zero: the map is that of the mean one.
             z = None if latents is None else latents.mean.mean(0).to(self.images.device)

@@ -16,7 +16,7 @@ from cryoloom.solve.em.refine import Refinement, RefineSettings, RefineState
 from cryoloom.solve.em.spherical import molecule_scope
 from cryoloom.solve.em.stages import run_refinement
 from cryoloom.solve.em.starts import HalfSearches
-from cryoloom.solve.images import WorkingImages
+from cryoloom.solve.images import WorkingImages, record_outliers
 from cryoloom.solve.run import Run
 from cryoloom.solve.scope import ScopeSettings
 from cryoloom.solve.session import Progress, Session
@@ -63,6 +63,7 @@ def reconstruct(
         state = run_refinement(refinement, state, session, search=poses is None)
     if movies is not None:
         state = refine_in_time(refinement, state, movies, session)
+    record_outliers(images, session)
     write_refined(particles, refinement, state, settings.contrast, session)
 
 

@@ -146,3 +146,30 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
         write_report(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         write_report(tmp_path / "nowhere")
+
+
+def test_the_head_shows_the_box_that_was_worked_on(full_run):
+    words = " ".join(read(write_report(full_run)).words)
+    assert "images of 8 px of 2 Å" in words
+    assert "cropped" not in words
+    config = full_run / "config.yaml"
+    config.write_text(config.read_text() + "box: 4\n")
+    assert "images of 4 px of 4 Å (cropped from 8 px of 2 Å)" in " ".join(read(write_report(full_run)).words)
+
+
+def test_what_was_done_to_the_images_is_told(full_run):
+    line = {"stage": "images", "particles": 2588, "outlier_images": 52, "outlier_pixels": 57, "seconds": 200.0}
+    lines = (full_run / "metrics.jsonl").read_text().splitlines()
+    before = plots_of(read(write_report(full_run)))["progress-plot"]
+    (full_run / "metrics.jsonl").write_text("\n".join([*lines[:-1], json.dumps(line)]))
+    names = "particle,image,file,reason\n"
+    rows = [f"{i},{i},<a>.mrcs,has one value in every pixel" for i in range(1, 26)]
+    (full_run / "skipped.csv").write_text(names + "\n".join(rows))
+    page = read(write_report(full_run))
+    assert page.sections == SECTIONS | {"images"}
+    words = " ".join(page.words)
+    assert "Outlier pixels (hot or dead) replaced in 52 of 2,588 images, 57 in all." in words
+    assert "25 images cannot be used and were left out" in words
+    assert "<a>.mrcs" in words
+    assert "and 5 more" in words
+    assert plots_of(page)["progress-plot"]["data"] == before["data"]

@@ -27,13 +27,13 @@ def particles(tmp_path: Path) -> Particles:
 def read(particles, monkeypatch) -> list[int]:
     """The particles that were read off files, in their order."""
     rows: list[int] = []
-    from_files = Particles.images
+    from_files = Particles.clean_images
 
     def counted(self, index=None):
         rows.extend(self.rows(index).tolist())
         return from_files(self, index)
 
-    monkeypatch.setattr(Particles, "images", counted)
+    monkeypatch.setattr(Particles, "clean_images", counted)
     return rows
 
 
