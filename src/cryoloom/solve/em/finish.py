@@ -17,7 +17,8 @@ def write_refined(
     run, images, progress = session.run, refinement.images, session.progress
     progress("results", 0, 1, "")
     state, found = positive(state, contrast, particles.has_ctf)
-    post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed)
+    copies = len(refinement.group)
+    post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed, copies)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
     alarms = map_alarms(state.volume, refinement.radius_px)
