@@ -166,12 +166,12 @@ def fourier_shell_correlation(a: Tensor, b: Tensor) -> Tensor:
 def crossing_shell(fsc: Tensor, threshold: float | Tensor) -> float:
     """The shell, between integers, where the FSC first falls below `threshold` (one, or one a shell).
 
-    The last shell if it never does; a shell that is not a number counts as below. Shells 1 and 2 hold a hundred
-    coefficients between them and what is around the molecule: a dip there does not count if shell 3 is above.
+    The last shell if it never does; a shell that is not a number counts as below. Shells 1 and 2 hold few coefficients,
+    and what lies around the molecule: a dip there does not count if shells 3 and 4 are above.
     """
     above = (fsc - threshold).nan_to_num(nan=-1.0)
     below = above < 0
-    if len(fsc) > 3 and not bool(below[3]):
+    if len(fsc) > 4 and not bool(below[3:5].any()):
         below[1:3] = False
     found = torch.nonzero(below[1:])
     if len(found) == 0:

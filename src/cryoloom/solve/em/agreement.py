@@ -44,7 +44,8 @@ class Agreement:
 
     def hidden_by_mask(self, threshold: float) -> bool:
         """Whether the agreement ends where the mask hides it: most of what the next shell shows came through it."""
-        after = math.ceil(self.shell_at(threshold))
+        # The few coefficients of the first two shells correlate by chance.
+        after = max(3, math.ceil(self.shell_at(threshold)))
         return bool((self.randomised[after : after + 2] > _MOSTLY_MASK).any())
 
 
@@ -52,13 +53,13 @@ def agreement(half_maps: tuple[Tensor, Tensor], mask: Tensor, seed: int, copies:
     """FSC of two half-maps (D, D, D) inside a mask, of maps with `copies` equal parts (the order of the point group).
 
     A product with a mask mixes neighbouring frequencies, and where strong shells leak into weak ones both halves share
-    what leaked. So both are first given the same power in every shell, which changes no FSC without a mask and leaves
+    what leaked. So each is first given the same power in every shell, which changes no FSC without a mask and leaves
     nothing strong to leak. What still leaks is measured: from the shell on where the unmasked FSC falls below 0.8, the
     phases of both are drawn at random, and `(FSC_masked − FSC_random) / (1 − FSC_random)` is taken there (Chen et al.
     2013). Shells where FSC_random is above 0.6 count as 0.
     """
     unmasked = fourier_shell_correlation(*half_maps).cpu()
-    a, b = _flattened(half_maps)
+    a, b = (_flattened(half) for half in half_maps)
     masked = fourier_shell_correlation(a * mask, b * mask).cpu()
     first = math.ceil(crossing_shell(unmasked, 0.8))
     randomised = _phase_randomised((a, b), mask, first, torch.Generator().manual_seed(seed))
@@ -82,25 +83,19 @@ def chance_level(mask: Tensor, copies: int = 1) -> Tensor:
     return torch.tanh(_SIGMAS * (dependent / shell_sums3(torch.ones_like(mask))).sqrt()).float().cpu()
 
 
-def _flattened(half_maps: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Both maps (D, D, D) divided by the root mean square amplitude of the two in each shell, by straight lines."""
-    box, device = half_maps[0].shape[-1], half_maps[0].device
-    a, b = (centred_fft3(half) for half in half_maps)
-    power = shell_sums3(a.abs() ** 2 + b.abs() ** 2) / shell_sums3(torch.full_like(half_maps[0], 2.0))
-    amplitude = power.sqrt()
-    faintest = (_FAINTEST * amplitude.max()).clamp(min=1e-30)
-    # By straight lines of the logarithm, a steep spectrum is nearly one.
-    log = amplitude.maximum(faintest).log().float()
+def _flattened(volume: Tensor) -> Tensor:
+    """The map (D, D, D) divided by the root mean square amplitude of each shell, the logarithm by straight lines."""
+    box, device = volume.shape[-1], volume.device
+    spectrum = centred_fft3(volume)
+    amplitude = (shell_sums3(spectrum.abs() ** 2) / shell_sums3(torch.ones_like(volume))).sqrt()
+    log = amplitude.maximum((_FAINTEST * amplitude.max()).clamp(min=1e-30)).log().float()
     radius = radii3(box, device)
     low = radius.floor().long().clamp(max=box // 2 - 1)
     high = (low + 1).clamp(max=box // 2 - 1)
-    gain = torch.exp(-torch.lerp(log[low], log[high], (radius - low).clamp(0, 1)))
-    return centred_ifft3(a * gain), centred_ifft3(b * gain)
+    return centred_ifft3(spectrum * torch.exp(-torch.lerp(log[low], log[high], (radius - low).clamp(0, 1))))
 
 
-def _phase_randomised(
-    half_maps: tuple[Tensor, Tensor], mask: Tensor, first: int, generator: torch.Generator
-) -> Tensor:
+def _phase_randomised(half_maps: tuple[Tensor, Tensor], mask: Tensor, first: int, generator: torch.Generator) -> Tensor:
     """FSC (D/2,) inside the mask of maps with random phases from shell `first` on, over several draws."""
     spectra = [centred_fft3(half) for half in half_maps]
     sums = [torch.zeros(mask.shape[-1] // 2, dtype=torch.float64, device=mask.device) for _ in range(3)]

@@ -2,7 +2,7 @@
 
 from cryoloom.data.particles import Particles
 from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
-from cryoloom.solve.em.postprocess import postprocess
+from cryoloom.solve.em.postprocess import agreement_alarms, postprocess
 from cryoloom.solve.em.refine import Refinement, RefineState
 from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
 from cryoloom.solve.session import Session
@@ -23,6 +23,7 @@ def write_refined(
     write_particles(run, particles, state.poses, refinement.halves)
     alarms = map_alarms(state.volume, refinement.radius_px)
     alarms += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
+    alarms += agreement_alarms(post.curves, images.box * images.pixel_size)
     write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
     resolution = round(post.resolution_angst, 3)
     run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=found.name)

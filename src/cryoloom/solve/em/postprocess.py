@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3, shell_sums3
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, crossing_shell, radii3, shell_sums3
 from cryoloom.solve.em.agreement import Agreement, agreement
+from cryoloom.solve.em.alarms import Alarm
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,24 @@ def postprocess(
     shell = max(curves.shell_at(0.143), 1.0)
     sharpened, b_factor = _sharpen(volume * mask, curves.fsc, shell, pixel_size)
     return Postprocessed(curves, volume.shape[-1] * pixel_size / shell, sharpened, b_factor)
+
+
+def agreement_alarms(curves: Agreement, field_angst: float) -> list[Alarm]:
+    """What the curves of half-maps in a box of `field_angst` Å give away: a mask that hides their end, or chance."""
+    ends = curves.shell_at(0.143)
+    if curves.hidden_by_mask(0.143):
+        message = f"Beyond {field_angst / max(ends, 1.0):.3g} Å most of what the half-maps share came through the mask."
+        advice = "They may agree further: measure with a mask that fits less tightly, `cryoloom fsc --mask`."
+        return [Alarm("mask-too-tight", "warning", message, advice)]
+    seeming = crossing_shell(curves.fsc, 0.143)
+    if seeming > max(4.0, 1.2 * ends):
+        message = (
+            f"The half-maps seem to agree to {field_angst / seeming:.3g} Å, but beyond "
+            f"{field_angst / max(ends, 1.0):.3g} Å no better than noise may by chance."
+        )
+        advice = "There are few independent values inside the mask: more of the box, or a wider mask, tell more."
+        return [Alarm("agreement-by-chance", "warning", message, advice)]
+    return []
 
 
 def _sharpen(volume: Tensor, fsc: Tensor, last: float, pixel_size: float) -> tuple[Tensor, float]:
