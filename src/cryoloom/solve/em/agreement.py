@@ -84,15 +84,12 @@ def chance_level(mask: Tensor, copies: int = 1) -> Tensor:
 
 
 def _flattened(volume: Tensor) -> Tensor:
-    """The map (D, D, D) divided by the root mean square amplitude of each shell, the logarithm by straight lines."""
-    box, device = volume.shape[-1], volume.device
+    """The map (D, D, D) divided by the root mean square amplitude of each shell."""
+    box = volume.shape[-1]
     spectrum = centred_fft3(volume)
-    amplitude = (shell_sums3(spectrum.abs() ** 2) / shell_sums3(torch.ones_like(volume))).sqrt()
-    log = amplitude.maximum((_FAINTEST * amplitude.max()).clamp(min=1e-30)).log().float()
-    radius = radii3(box, device)
-    low = radius.floor().long().clamp(max=box // 2 - 1)
-    high = (low + 1).clamp(max=box // 2 - 1)
-    return centred_ifft3(spectrum * torch.exp(-torch.lerp(log[low], log[high], (radius - low).clamp(0, 1))))
+    amplitude = (shell_sums3(spectrum.abs() ** 2) / shell_sums3(torch.ones_like(volume))).sqrt().float()
+    gain = 1 / amplitude.maximum((_FAINTEST * amplitude.max()).clamp(min=1e-30))
+    return centred_ifft3(spectrum * gain[radii3(box, volume.device).round().long().clamp(max=box // 2 - 1)])
 
 
 def _phase_randomised(half_maps: tuple[Tensor, Tensor], mask: Tensor, first: int, generator: torch.Generator) -> Tensor:
