@@ -71,8 +71,6 @@ def fsc(
 
 
 def _check_map(volume: Tensor, path: Path) -> None:
-    if not bool(torch.isfinite(volume).all()):
-        raise InputError(f"{path} holds values that are not numbers; expected a density map: write it again.")
     if float(volume.max()) <= float(volume.min()):
         raise InputError(f"{path} has one value, {float(volume.max()):g}, in all voxels; expected a density map.")
 
