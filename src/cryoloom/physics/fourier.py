@@ -163,14 +163,22 @@ def fourier_shell_correlation(a: Tensor, b: Tensor) -> Tensor:
     return (cross / power.clamp(min=1e-300).sqrt()).float()
 
 
-def crossing_shell(fsc: Tensor, threshold: float) -> float:
-    """The shell, between integers, where the FSC first falls below `threshold`; the last shell if it never does."""
-    below = torch.nonzero(fsc[1:] < threshold)
-    if len(below) == 0:
+def crossing_shell(fsc: Tensor, threshold: float | Tensor) -> float:
+    """The shell, between integers, where the FSC first falls below `threshold` (one, or one a shell).
+
+    The last shell if it never does; a shell that is not a number counts as below. Shells 1 and 2 hold few coefficients,
+    and what lies around the molecule: a dip there does not count if shells 3 and 4 are above.
+    """
+    above = (fsc - threshold).nan_to_num(nan=-1.0)
+    below = above < 0
+    if len(fsc) > 4 and not bool(below[3:5].any()):
+        below[1:3] = False
+    found = torch.nonzero(below[1:])
+    if len(found) == 0:
         return float(len(fsc) - 1)
-    i = int(below[0]) + 1
-    high, low = float(fsc[i - 1]), float(fsc[i])
-    return i - 1 + (high - threshold) / max(high - low, 1e-9) if high > threshold else float(i)
+    i = int(found[0]) + 1
+    high, low = float(above[i - 1]), float(above[i])
+    return i - 1 + high / max(high - low, 1e-9) if high >= 0 else float(i)
 
 
 def resample_volume(volume: Tensor, box: int) -> Tensor:

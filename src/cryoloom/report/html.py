@@ -30,6 +30,7 @@ _CURVE_NAMES = {
     "fsc_masked": "masked",
     "fsc_unmasked": "unmasked",
     "fsc_phase_randomised": "phases randomised",
+    "fsc_chance": "noise alone",
 }
 
 
@@ -121,7 +122,10 @@ def _run_resolution(run: RunContents) -> tuple[float, str] | None:
     """Resolution in Å and what it is: between half maps, else to the truth, else the last that the run wrote down."""
     if len(run.fsc) > 1 and "fsc" in run.fsc:
         box = 2 * len(run.fsc)
-        curve = FSCCurve(torch.tensor(run.fsc["fsc"].to_numpy(float)), box, run.field_angst / box)
+        fsc, *chance = (
+            torch.tensor(run.fsc[name].to_numpy(float)) for name in ("fsc", "fsc_chance") if name in run.fsc
+        )
+        curve = FSCCurve(fsc, box, run.field_angst / box, *chance)
         return curve.resolution(0.143), "resolution, FSC 0.143"
     if "resolution_fsc50_angst" in run.evaluation:
         return float(run.evaluation["resolution_fsc50_angst"]), "resolution to the truth, FSC 0.5"

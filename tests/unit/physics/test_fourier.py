@@ -169,6 +169,27 @@ def test_crossing_is_interpolated():
     assert 0 <= fourier.crossing_shell(torch.zeros(8), 0.5) <= 1
 
 
+def test_a_dip_in_the_first_two_shells_ends_no_curve():
+    good = torch.tensor([1.0, 0.1, -0.2, 0.9, 0.9, 0.9, 0.0])
+    assert fourier.crossing_shell(good, 0.45) == pytest.approx(5.5)
+    by_chance = torch.tensor([1.0, 0.1, -0.2, 0.9, 0.0, 0.0, 0.0])
+    assert fourier.crossing_shell(by_chance, 0.45) <= 1
+    later = torch.tensor([1.0, 0.9, 0.9, 0.0, 0.9, 0.9, 0.0])
+    assert fourier.crossing_shell(later, 0.45) == pytest.approx(2.5)
+
+
+def test_a_shell_that_is_not_a_number_is_below():
+    fsc = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, torch.nan, 1.0])
+    assert 4 <= fourier.crossing_shell(fsc, 0.5) <= 5
+    assert fourier.crossing_shell(torch.full((8,), torch.nan), 0.5) <= 1
+
+
+def test_a_threshold_may_differ_from_shell_to_shell():
+    fsc = torch.tensor([1.0, 1.0, 0.9, 0.6, 0.4, 0.2, 0.0])
+    least = torch.tensor([1.0, 0.9, 0.7, 0.5, 0.5, 0.143, 0.143])
+    assert fourier.crossing_shell(fsc, least) == pytest.approx(3.5)
+
+
 @pytest.mark.parametrize(("old", "new"), [(16, 16), (16, 24), (32, 16), (30, 20)])
 def test_resampling_keeps_the_mean_and_the_waves(old, new):
     def wave(box: int) -> torch.Tensor:

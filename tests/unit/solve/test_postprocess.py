@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from cryoloom.physics.fourier import centred_fft3, centred_ifft3, radii3
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, fourier_shell_correlation, radii3
+from cryoloom.solve.em.agreement import Agreement
 from cryoloom.solve.em.masks import low_pass, soft_sphere
-from cryoloom.solve.em.postprocess import postprocess
+from cryoloom.solve.em.postprocess import agreement_alarms, postprocess
 
 BOX, PIXEL = 48, 1.5
 
@@ -45,7 +46,7 @@ def test_what_a_mask_adds_is_taken_off_again(noise):
     """Halves that share only a constant: a hard mask gives both its own high frequencies."""
     mask = soft_sphere(BOX, 16, edge=1)
     post = postprocess((noise[0] + 3, noise[1] + 3), noise[0] + noise[1], mask, PIXEL, seed=0)
-    assert float(post.fsc_masked[4:].mean()) > 0.4
+    assert float(fourier_shell_correlation(*((half + 3) * mask for half in noise))[4:].mean()) > 0.4
     assert abs(float(post.fsc[4:].mean())) < 0.1
     assert post.resolution_angst > BOX * PIXEL / 4
 
@@ -95,3 +96,23 @@ def test_the_same_seed_gives_the_same_curve(signal, noise):
     a, b, c = (postprocess(halves, signal, soft_sphere(BOX, 16), PIXEL, seed).fsc for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_noise_has_the_resolution_of_the_whole_box_and_no_alarm_of_its_own(noise):
+    post = postprocess((noise[0], noise[1]), noise[0], soft_sphere(BOX, 16), PIXEL, seed=0)
+    assert post.resolution_angst > BOX * PIXEL / 3
+    assert not agreement_alarms(post.curves, BOX * PIXEL)
+
+
+def test_a_mask_that_hides_the_end_and_an_agreement_by_chance_are_told():
+    shells = BOX // 2
+    falling = torch.linspace(1, 0, shells)
+    low = torch.full((shells,), 0.1)
+
+    def names(fsc, randomised, chance):
+        return [alarm.name for alarm in agreement_alarms(Agreement(fsc, fsc, fsc, randomised, chance), BOX * PIXEL)]
+
+    assert names(falling, low, low) == []
+    hiding = torch.where(torch.arange(shells) > 8, 0.8, 0.1)
+    assert names(torch.where(hiding > 0.6, 0, falling), hiding, low) == ["mask-too-tight"]
+    assert names(falling, low, 0 * low + 0.6) == ["agreement-by-chance"]

@@ -1,62 +1,80 @@
 """What two half-maps say together: corrected FSC, resolution and a sharpened map."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cryoloom.physics.fourier import (
-    centred_fft3,
-    centred_ifft3,
-    crossing_shell,
-    fourier_shell_correlation,
-    radii3,
-    shell_sums3,
-)
+from cryoloom.physics.fourier import centred_fft3, centred_ifft3, crossing_shell, radii3, shell_sums3
+from cryoloom.solve.em.agreement import Agreement, agreement
+from cryoloom.solve.em.alarms import Alarm
 
 
 @dataclass(frozen=True)
 class Postprocessed:
-    """FSC curves (D/2,) by shell, resolution in Å at 0.143 of the corrected one, sharpened map, its B-factor in Å²."""
+    """FSC curves by shell, resolution in Å at 0.143 of the corrected one, sharpened map, its B-factor in Å²."""
 
-    fsc: Tensor
-    fsc_unmasked: Tensor
-    fsc_masked: Tensor
-    fsc_phase_randomised: Tensor
+    curves: Agreement
     resolution_angst: float
     sharpened: Tensor
     b_factor: float
 
+    @property
+    def fsc(self) -> Tensor:
+        """The FSC (D/2,) corrected for the mask."""
+        return self.curves.fsc
+
+    @property
+    def fsc_unmasked(self) -> Tensor:
+        """The FSC (D/2,) of the half-maps as they are."""
+        return self.curves.unmasked
+
+    @property
+    def fsc_masked(self) -> Tensor:
+        """The FSC (D/2,) inside the mask, not corrected."""
+        return self.curves.masked
+
+    @property
+    def fsc_phase_randomised(self) -> Tensor:
+        """The FSC (D/2,) that the mask makes by itself."""
+        return self.curves.randomised
+
+    @property
+    def fsc_chance(self) -> Tensor:
+        """The FSC (D/2,) that noise alone may reach inside the mask."""
+        return self.curves.chance
+
 
 def postprocess(
-    half_maps: tuple[Tensor, Tensor], volume: Tensor, mask: Tensor, pixel_size: float, seed: int
+    half_maps: tuple[Tensor, Tensor], volume: Tensor, mask: Tensor, pixel_size: float, seed: int, copies: int = 1
 ) -> Postprocessed:
     """Mask-corrected FSC of two half-maps, and the map sharpened by its own Guinier plot.
 
-    Beyond the shell where the unmasked FSC falls below 0.8 the phases of both halves are randomised; the corrected FSC
-    is (FSC_masked − FSC_random) / (1 − FSC_random) there (Chen et al. 2013).
+    copies is the order of the point group that was put on the maps: noise that was repeated counts once. Half-maps that
+    share nothing have the resolution of the first shell, the whole box.
     """
-    a, b = half_maps
-    unmasked, masked = fourier_shell_correlation(a, b), fourier_shell_correlation(a * mask, b * mask)
-    first = math.ceil(crossing_shell(unmasked, 0.8))
-    generator = torch.Generator().manual_seed(seed)
-    random = [_randomise_phases(half, first, generator) * mask for half in half_maps]
-    randomised = fourier_shell_correlation(random[0], random[1])
-    # Two shells later: a masked FSC leaks from its neighbours (as RELION does).
-    beyond = torch.arange(len(masked)) >= first + 2
-    corrected = torch.where(beyond, (masked - randomised) / (1 - randomised).clamp(min=1e-3), masked)
-    shell = crossing_shell(corrected, 0.143)
-    resolution = a.shape[-1] * pixel_size / max(shell, 1e-3)
-    sharpened, b_factor = _sharpen(volume * mask, corrected, shell, pixel_size)
-    return Postprocessed(corrected, unmasked, masked, randomised, resolution, sharpened, b_factor)
+    curves = agreement(half_maps, mask, seed, copies)
+    shell = max(curves.shell_at(0.143), 1.0)
+    sharpened, b_factor = _sharpen(volume * mask, curves.fsc, shell, pixel_size)
+    return Postprocessed(curves, volume.shape[-1] * pixel_size / shell, sharpened, b_factor)
 
 
-def _randomise_phases(volume: Tensor, first: int, generator: torch.Generator) -> Tensor:
-    spectrum = centred_fft3(volume)
-    noise = centred_fft3(torch.randn(volume.shape, generator=generator).to(volume.device))
-    turned = spectrum.abs() * noise / noise.abs().clamp(min=1e-20)
-    return centred_ifft3(torch.where(radii3(volume.shape[-1], volume.device).round() >= first, turned, spectrum))
+def agreement_alarms(curves: Agreement, field_angst: float) -> list[Alarm]:
+    """What the curves of half-maps in a box of `field_angst` Å give away: a mask that hides their end, or chance."""
+    ends = curves.shell_at(0.143)
+    if curves.hidden_by_mask(0.143):
+        message = f"Beyond {field_angst / max(ends, 1.0):.3g} Å most of what the half-maps share came through the mask."
+        advice = "They may agree further: measure with a mask that fits less tightly, `cryoloom fsc --mask`."
+        return [Alarm("mask-too-tight", "warning", message, advice)]
+    seeming = crossing_shell(curves.fsc, 0.143)
+    if seeming > max(4.0, 1.2 * ends):
+        message = (
+            f"The half-maps seem to agree to {field_angst / seeming:.3g} Å, but beyond "
+            f"{field_angst / max(ends, 1.0):.3g} Å no better than noise may by chance."
+        )
+        advice = "There are few independent values inside the mask: more of the box, or a wider mask, tell more."
+        return [Alarm("agreement-by-chance", "warning", message, advice)]
+    return []
 
 
 def _sharpen(volume: Tensor, fsc: Tensor, last: float, pixel_size: float) -> tuple[Tensor, float]:
@@ -64,7 +82,7 @@ def _sharpen(volume: Tensor, fsc: Tensor, last: float, pixel_size: float) -> tup
     box = volume.shape[-1]
     spectrum = centred_fft3(volume)
     counts = shell_sums3(torch.ones_like(volume)).clamp(min=1)
-    amplitude = (shell_sums3(spectrum.abs() ** 2) / counts).sqrt().float()
+    amplitude = (shell_sums3(spectrum.abs() ** 2) / counts).sqrt().float().cpu()
     g2 = (torch.arange(box // 2) / (box * pixel_size)) ** 2
     fitted = (torch.arange(box // 2) >= box * pixel_size / 10) & (torch.arange(box // 2) <= last)
     b_factor = 0.0

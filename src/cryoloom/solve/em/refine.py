@@ -261,7 +261,7 @@ class Refinement:
         maps = [s.volume(ssnr.to(flat)) for s in sums]
         # The whole set holds twice the signal of a half.
         volume = (sums[0] + sums[1]).volume(2 * ssnr.to(flat))
-        mask = molecule_mask(volume, min(max(6.0, 0.6 * resolved), 12.0), self.sphere)
+        mask = molecule_mask(volume, min(max(6.0, 0.6 * resolved), 12.0), self.sphere, resolved)
         low = low_pass((maps[0] + maps[1]) / 2, self.join_band)
         maps = [(low + m - low_pass(m, self.join_band)) * mask for m in maps]
         band = min(self.full_band, max(state.band, resolved + self.settings.band_margin))

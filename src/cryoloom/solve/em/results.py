@@ -47,6 +47,7 @@ def write_maps(run: Run, state: RefineState, post: Postprocessed, pixel_size: fl
             "fsc_unmasked": post.fsc_unmasked.numpy(),
             "fsc_masked": post.fsc_masked.numpy(),
             "fsc_phase_randomised": post.fsc_phase_randomised.numpy(),
+            "fsc_chance": post.fsc_chance.numpy(),
         }
     )
     run.write_text("fsc.csv", table.to_csv(index=False, float_format="%.5g"))
