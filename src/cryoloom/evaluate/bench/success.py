@@ -22,7 +22,7 @@ class Sizes:
     """How much of it is measured. box, particles: instead of each molecule's own. seeds: of simulated rows.
 
     real: how many seeds of each variant of a real set. relion: molecules that RELION gets, real set last; its seeds,
-    iterations (first, middle, last) and oversampling. guess_seconds: of a row before any is known.
+    iterations (first, middle, last), oversampling and offsets in pixels. guess_seconds: of a row before any is known.
     """
 
     molecules: tuple[str, ...] = tuple(molecule.name for molecule in MOLECULES)
@@ -40,6 +40,7 @@ class Sizes:
     relion_seeds: int = 2
     relion_iterations: tuple[int, int, int] = (30, 100, 30)
     relion_oversampling: int = 1
+    relion_offset: int = 6
     box: int | None = None
     particles: int | None = None
     guess_seconds: float = 600.0
@@ -244,8 +245,8 @@ SUCCESS = Table(
     scales={
         "mini": Sizes(),
         "quick": Sizes(
-            molecules=("adk-4ake", "shell"),
-            variants=("plain",),
+            molecules=("adk-4ake",),
+            variants=("preferred",),
             snrs=(0.1,),
             seeds=1,
             real=(("trpv1-10", "known", 1),),
@@ -253,6 +254,7 @@ SUCCESS = Table(
             relion_seeds=1,
             relion_iterations=(1, 1, 1),
             relion_oversampling=0,
+            relion_offset=2,
             box=32,
             particles=200,
             guess_seconds=60,

@@ -175,9 +175,10 @@ def preferred_views(path: Path, count: int = 20_000, cap_deg: float = 30.0, dens
     near = np.abs(height) > np.cos(np.deg2rad(cap_deg))
     kept = height[near | (random.uniform(size=len(height)) < 1 / denser)][:count]
     rot, psi = random.uniform(-180, 180, (2, len(kept)))
+    names = ("ImageName", "AngleRot", "AngleTilt", "AnglePsi", "ImagePixelSize")
     lines = ["data_particles", "", "loop_"]
-    lines += [f"_rln{name} #{i}" for i, name in enumerate(("ImageName", "AngleRot", "AngleTilt", "AnglePsi"), 1)]
+    lines += [f"_rln{name} #{i}" for i, name in enumerate(names, 1)]
     rows = zip(rot, np.rad2deg(np.arccos(kept)), psi, strict=True)
-    lines += [f"{i:06d}@none.mrcs {a:.3f} {b:.3f} {c:.3f}" for i, (a, b, c) in enumerate(rows, 1)]
+    lines += [f"{i:06d}@none.mrcs {a:.3f} {b:.3f} {c:.3f} 1.0" for i, (a, b, c) in enumerate(rows, 1)]
     with replacing(path) as part:
         part.write_text("\n" + "\n".join(lines) + "\n")
