@@ -3,6 +3,7 @@
 Each row is kept in benchmarks/results/success.mini.rows.jsonl as soon as it is measured, and rows that the same code
 has measured are not repeated, so that the matrix can be filled over many calls: `--only simulated --molecule hand
 --variant plain --snr 0.1 --seed 0` measures one row, `--only real`, `--only relion` those of real sets and of RELION.
+How long a row takes is guessed (10 minutes) until one of its kind is known.
 The verdict over all rows that exist is made anew each time, and then docs/benchmarks.md.
 """
 
@@ -23,7 +24,7 @@ def main() -> int:
     parser.add_argument("--variant", nargs="+", default=[], help="of plain, preferred, junk; of real sets O, C1, …")
     parser.add_argument("--snr", nargs="+", type=float, default=[], help="of 0.1, 0.03")
     parser.add_argument("--seed", nargs="+", type=int, default=[], help="of 0 to 4; of the real set to 9")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="start no row that would not end within them")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no row that would not end by then")
     parser.add_argument("--keep", action="store_true", help="leave particles, runs and maps in the work folder")
     given = parser.parse_args()
     choice = Choice(

@@ -195,7 +195,7 @@ def test_a_cage_has_the_symmetry_that_the_run_is_given():
     structure, chain, residue = gemmi.Structure(), gemmi.Chain("A"), gemmi.Residue()
     structure.add_model(gemmi.Model(1))
     residue.name, residue.seqid = "ALA", gemmi.SeqId(1, " ")
-    for place in np.random.default_rng(0).normal(scale=6, size=(20, 3)) + [68 + 50, 68 + 20, 68 + 5]:
+    for place in np.random.default_rng(0).normal((118, 88, 73), 6, size=(20, 3)):
         atom = gemmi.Atom()
         atom.name, atom.element, atom.pos, atom.occ, atom.b_iso = (
             "CA",

@@ -102,10 +102,11 @@ class Store:
         self.rows[Cell.of(row)] = row
 
     def expected_seconds(self, cell: Cell, otherwise: float) -> float:
-        """How long a row will take: the longest of its molecule, else of its kind, else a guess."""
+        """How long a row will take: the longest of its molecule and variant, of its molecule, of its kind, or a guess."""
         rows = [row for known, row in self.rows.items() if known.kind == cell.kind]
         own = [row for row in rows if row["molecule"] == cell.molecule]
-        return max((float(row["row_seconds"]) for row in own or rows), default=otherwise)
+        same = [row for row in own if row["variant"] == cell.variant]
+        return max((float(row["row_seconds"]) for row in same or own or rows), default=otherwise)
 
 
 def store_of(book: Notebook) -> Store:
