@@ -102,7 +102,7 @@ class Store:
         self.rows[Cell.of(row)] = row
 
     def expected_seconds(self, cell: Cell, otherwise: float) -> float:
-        """How long a row will take: the longest of its molecule and variant, of its molecule, of its kind, or a guess."""
+        """How long a row will take: the longest of its molecule and variant, of its molecule, of its kind; a guess."""
         rows = [row for known, row in self.rows.items() if known.kind == cell.kind]
         own = [row for row in rows if row["molecule"] == cell.molecule]
         same = [row for row in own if row["variant"] == cell.variant]
