@@ -118,6 +118,14 @@ def test_right_needs_the_part_that_is_not_round():
     assert not success_judge.verdict(1.0, 2.0, 0.3)
 
 
+def test_rows_are_judged_anew_from_their_numbers_when_they_are_read(tmp_path):
+    row = {"kind": "simulated", "molecule": "rod", "variant": "plain", "snr": 0.1, "seed": 0, "commit": "abc"}
+    Store(tmp_path / "rows.jsonl").append(
+        row | {"right": True, "ratio": 2.0, "rotation_error_deg_median": 40.0, "not_round": 0.9}
+    )
+    assert [row["right"] for row in Store(tmp_path / "rows.jsonl").rows.values()] == [False]
+
+
 def test_a_bare_shell_is_not_taken_for_the_molecule(tmp_path):
     truth = success_molecules.shell(48, 3.5)
     bare = truth - success_molecules.not_round(truth)

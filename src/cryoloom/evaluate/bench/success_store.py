@@ -13,6 +13,7 @@ from typing import Any
 
 from cryoloom.evaluate.bench.machine import machine
 from cryoloom.evaluate.bench.measure import CommandError
+from cryoloom.evaluate.bench.success_judge import verdict
 from cryoloom.evaluate.bench.tables import Notebook, Skip
 
 Stored = dict[str, Any]
@@ -75,6 +76,9 @@ class Store:
                 row = json.loads(line)
             except ValueError:
                 continue
+            # The numbers are kept, so that another definition of right needs no row to be measured again.
+            if row.get("not_round") is not None:
+                row["right"] = verdict(row["ratio"], row["rotation_error_deg_median"], row["not_round"])
             self.rows[Cell.of(row)] = row
 
     def of(self, cells: Iterable[Cell]) -> list[Stored]:
