@@ -3,7 +3,7 @@
 Each row is kept in benchmarks/results/success.mini.rows.jsonl as soon as it is measured, and rows that the same code
 has measured are not repeated, so that the matrix can be filled over many calls: `--only simulated --molecule hand
 --variant plain --snr 0.1 --seed 0` measures one row, `--only real`, `--only relion` those of real sets and of RELION.
-How long a row takes is guessed (10 minutes) until one of its kind is known.
+How long a row takes is guessed (10 minutes, RELION's 2 hours) until one of its kind is known.
 The verdict over all rows that exist is made anew each time, and then docs/benchmarks.md.
 """
 

@@ -22,7 +22,8 @@ class Sizes:
     """How much of it is measured. box, particles: instead of each molecule's own. seeds: of simulated rows.
 
     real: how many seeds of each variant of a real set. relion: molecules that RELION gets, real set last; its seeds,
-    iterations (first, middle, last), oversampling and offsets in pixels. guess_seconds: of a row before any is known.
+    iterations (first, middle, last), oversampling, offsets in
+    pixels and HEALPix order. guess_seconds: of a row before any is known.
     """
 
     molecules: tuple[str, ...] = tuple(molecule.name for molecule in MOLECULES)
@@ -41,9 +42,11 @@ class Sizes:
     relion_iterations: tuple[int, int, int] = (30, 100, 30)
     relion_oversampling: int = 1
     relion_offset: int = 6
+    relion_order: int = 1
     box: int | None = None
     particles: int | None = None
     guess_seconds: float = 600.0
+    relion_guess_seconds: float = 7200.0
     choice: Choice = field(default_factory=Choice)
 
 
@@ -94,7 +97,7 @@ def real_part(book: Notebook) -> None:
 
 def relion_part(book: Notebook) -> None:
     """RELION on some of the same images."""
-    rows = measure_cells(book, relion_cells(book.sizes), relion, book.sizes.guess_seconds)
+    rows = measure_cells(book, relion_cells(book.sizes), relion, book.sizes.relion_guess_seconds)
     show_groups(book, rows)
     if rows:
         book.notes.append(
@@ -255,6 +258,8 @@ SUCCESS = Table(
             relion_iterations=(1, 1, 1),
             relion_oversampling=0,
             relion_offset=2,
+            relion_order=0,
+            relion_guess_seconds=60,
             box=32,
             particles=200,
             guess_seconds=60,

@@ -14,7 +14,7 @@ from cryoloom.evaluate.bench.success_store import Cell
 from cryoloom.evaluate.bench.tables import Notebook, Skip
 
 _FLAGS = (
-    "--sgd --denovo_3dref --oversampling {oversampling} --healpix_order 1 --offset_range {offset} --offset_step 2 "
+    "--sgd --denovo_3dref --oversampling {oversampling} --healpix_order {order} --offset_range {offset} --offset_step 2 "
     "--sgd_ini_iter {0} --sgd_inbetween_iter {1} --sgd_fin_iter {2} --sgd_ini_resol 35 --sgd_fin_resol 12 "
     "--sgd_ini_subset 100 --sgd_fin_subset 400 --pad 1 --ctf --flatten_solvent --zero_mask --norm --scale --pool 10 "
     "--j 1 --dont_check_norm"
@@ -40,7 +40,9 @@ def relion(book: Notebook, cell: Cell) -> dict[str, Any]:
         symmetry, diameter = molecule.symmetry, molecule.diameter
     star = relion_input(folder, cell.folder, particles, sign)
     s = book.sizes
-    flags = _FLAGS.format(*s.relion_iterations, oversampling=s.relion_oversampling, offset=s.relion_offset)
+    flags = _FLAGS.format(
+        *s.relion_iterations, oversampling=s.relion_oversampling, offset=s.relion_offset, order=s.relion_order
+    )
     options = f"--sym {symmetry} --particle_diameter {diameter:g} {flags} --random_seed {cell.seed + 1}"
     last = f"{cell.folder}/relion/r_it{sum(book.sizes.relion_iterations):03d}"
     given = ("--i", star, "--o", f"{cell.folder}/relion/r", *options.split())
