@@ -22,8 +22,8 @@ class Sizes:
     """How much of it is measured. box, particles: instead of each molecule's own. seeds: of simulated rows.
 
     real: how many seeds of each variant of a real set. relion: molecules that RELION gets, real set last; its seeds,
-    iterations (first, middle, last), oversampling, offsets in
-    pixels and HEALPix order. guess_seconds: of a row before any is known.
+    iterations (first, middle, last), oversampling, offsets in pixels and HEALPix order. guess_seconds: of a row
+    before any is known.
     """
 
     molecules: tuple[str, ...] = tuple(molecule.name for molecule in MOLECULES)
