@@ -16,8 +16,8 @@ from cryoloom.evaluate.bench.tables import Notebook, Skip
 _FLAGS = (
     "--sgd --denovo_3dref --oversampling {oversampling} --healpix_order {order} --offset_range {offset} "
     "--offset_step 2 --sgd_ini_iter {0} --sgd_inbetween_iter {1} --sgd_fin_iter {2} --sgd_ini_resol 35 "
-    "--sgd_fin_resol 12 --sgd_ini_subset 100 --sgd_fin_subset 400 --pad 1 --ctf --flatten_solvent --zero_mask --norm --scale --pool 10 "
-    "--j 1 --dont_check_norm"
+    "--sgd_fin_resol 12 --sgd_ini_subset 100 --sgd_fin_subset 400 --pad 1 --ctf --flatten_solvent --zero_mask "
+    "--norm --scale --pool 10 --j 1 --dont_check_norm"
 )
 # Of the real set the molecule is white already; RELION wants it white.
 _REAL_BOX, _REAL_DIAMETER = 64, 140
