@@ -8,6 +8,7 @@ from cryoloom.evaluate.bench.cryoformer_ablations import TABLE3
 from cryoloom.evaluate.bench.main_job import MAIN_JOB
 from cryoloom.evaluate.bench.peers import VS_CRYODRGN
 from cryoloom.evaluate.bench.pose_search import TABLE1
+from cryoloom.evaluate.bench.success import SUCCESS
 from cryoloom.evaluate.bench.tables import Table
 from cryoloom.evaluate.bench.tempor_poses import FIG8
 from cryoloom.evaluate.bench.tempor_where import LIQUID, MAP
@@ -18,6 +19,7 @@ def tables() -> dict[str, Table]:
     """All tables by name; a table joins by being added here."""
     found = (
         MAIN_JOB,
+        SUCCESS,
         TABLE1,
         TABLE2,
         FIG4,

@@ -32,11 +32,13 @@ def _section(result: BenchResult, images: Path) -> str:
     lines = ["", f"## {title}", ""]
     if known:
         lines += [known.about, ""]
-    if result.rows:
-        lines += [*table_of_rows(result.rows), ""]
+    apart = known.side_by_side if known else ()
+    rows = [row for part in result.parts if part.name not in apart for row in part.rows]
+    if rows:
+        lines += [*table_of_rows(rows), ""]
     lines += _origin(result)
     for part in result.parts:
-        lines += _part(part, images)
+        lines += _part(part, images, part.name in apart)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -83,10 +85,12 @@ def _origin(result: BenchResult) -> list[str]:
     return [*lines, ""]
 
 
-def _part(part: PartResult, images: Path) -> list[str]:
+def _part(part: PartResult, images: Path, apart: bool) -> list[str]:
     lines = [f"### {part.name}", ""]
     if part.skipped:
         lines += [f"Not measured: {part.skipped}.", ""]
+    if apart and part.rows:
+        lines += [*side_by_side(list(part.rows)), ""]
     for picture in part.pictures:
         if (images / picture.file).is_file():
             lines += [f"![{picture.caption}](images/{picture.file})", "", f"*{picture.caption}*", ""]

@@ -19,7 +19,10 @@ class Skip(Exception):
 
 @dataclass
 class Notebook:
-    """What a part finds, told to `say` as it is found. sizes: the scale's settings. images: folder of pictures."""
+    """What a part finds, told to `say` as it is found. sizes: the scale's settings. images: folder of pictures.
+
+    rows_file: where a part that goes on where it was keeps its own. again: measure those anew. tell: says a line.
+    """
 
     bench: Workbench
     sizes: Any
@@ -28,6 +31,9 @@ class Notebook:
     rows: list[Row] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rows_file: Path = Path("rows.jsonl")
+    again: bool = False
+    tell: Callable[[str], None] = print
 
     def row(self, name: str, value: float, unit: str = "", **goals: Any) -> None:
         """Note a number; goals: must, aim, better."""
@@ -50,7 +56,8 @@ class Table:
     """A table of numbers: title, what it is about, its parts in order, and the settings of each scale.
 
     A scale may name its own device. A quick scale tries the benchmark itself: its result is no result and stays off
-    the page.
+    the page. resumes: its parts keep rows of their own and are asked each time, since they may be unfinished.
+    side_by_side: parts whose rows, named WHAT: NUMBER, stand as a table of their own on the page.
     """
 
     name: str
@@ -59,6 +66,8 @@ class Table:
     parts: dict[str, Part]
     scales: dict[str, Any]
     device: str = "cpu"
+    resumes: bool = False
+    side_by_side: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def measure_table(
         if order.only and name not in order.only:
             continue
         commit = code()
-        if done.get(name) == commit and not order.again:
+        if done.get(name) == commit and not order.again and not table.resumes:
             say(f"{name}: measured at {commit} already, --again repeats it")
             continue
         say(f"{name}: measuring")
@@ -133,6 +142,8 @@ def _measure_part(
         bench.forget(name)
     sizes = order.sizes or order.table.scales[order.scale]
     notebook = Notebook(bench, sizes, order.images, lambda row: say("  " + in_words(row)))
+    rows_file = result_path(order.output, order.table.name, order.scale).with_suffix(".rows.jsonl")
+    notebook = replace(notebook, rows_file=rows_file, again=order.again, tell=say)
     started, skipped = time.perf_counter(), ""
     try:
         part(notebook)
