@@ -18,7 +18,7 @@ from cryoloom.evaluate.bench.page import make_page
 from cryoloom.evaluate.bench.success_runs import molecule_named
 from cryoloom.evaluate.bench.success_store import Cell, Choice, Store, measure_cells
 from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, measure_table
-from cryoloom.evaluate.maps import apply_to_volume
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import point_group, random_rotations
 from cryoloom.simulate.density import density_from_structure
 

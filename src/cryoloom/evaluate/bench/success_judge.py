@@ -7,8 +7,8 @@ from typing import Any
 from cryoloom.data.mrc import read_volume
 from cryoloom.evaluate.bench.success_molecules import not_round
 from cryoloom.evaluate.fsc import FSCCurve
-from cryoloom.evaluate.maps import low_pass
 from cryoloom.evaluate.truth import true_map
+from cryoloom.physics.rigid import low_pass
 
 # A map is right that is about as fine as its images allow, or whose poses are right, and that also shows, of what is
 # not round, what the truth shows. Hands and the molecule's symmetry are taken out by `evaluate`; a symmetric molecule

@@ -17,7 +17,7 @@ def write_refined(
     run, images, progress = session.run, refinement.images, session.progress
     progress("results", 0, 1, "")
     state, found = positive(state, contrast, particles.has_ctf)
-    copies = len(refinement.group)
+    copies = len(refinement.scope.group)
     post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed, copies)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
