@@ -16,6 +16,10 @@ from cryoloom.solve.em.refine import ParticlePoses
 _MIRRORED = 0.7
 # Of networks that had found the poses 0 to 2 % were read wrongly, of those stuck in part 10 to 40, of lost ones 80.
 _MISREAD, _LOST = 0.1, 0.5
+# Of mixtures of both hands of apoferritin 0.7 to 0.8 over their finer half, of right maps 0.1 to 0.2.
+_MIXED = 0.5
+# Resolution elements across the molecule below which every search agrees with every other.
+_ENVELOPE_CYCLES = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,10 @@ def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:
         found.append(Alarm("contrast-sign", "error", message, advice))
     density = volume.abs()
     core = float(density[r < 0.5 * radius_px].mean())
-    rim = float(density[(r > 0.8 * radius_px) & (r < radius_px)].mean())
+    # A molecule may be hollow; then it ends before the mask does, and only the last part of the radius tells.
+    rim = float(density[(r > 0.92 * radius_px) & (r < radius_px)].mean())
     if rim > 1.5 * core:
-        message = (
-            f"The map is a hollow shell: density at the rim is {rim / max(core, 1e-30):.1f} times that at the centre."
-        )
+        message = f"Density piles up at the edge of the mask: {rim / max(core, 1e-30):.1f} times that at the centre."
         advice = "Give the molecule's size with --mask-diameter-angst, a larger --box, or another --seed."
         found.append(Alarm("hollow-shell", "warning", message, advice))
     return found
@@ -117,6 +120,52 @@ def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
         )
         found.append(Alarm("poses-unknown", "error", message, advice))
     return found
+
+
+def halves_alarms(agreement: float, confirmed: bool, starts: int) -> list[Alarm]:
+    """What two half-sets give away that each made a map of their own: whether it is the same."""
+    if confirmed:
+        return []
+    message = (
+        f"The two half-sets did not find the same map: their best maps of {starts} starts correlate to {agreement:.2f}."
+    )
+    advice = (
+        "The map is not to be trusted, whatever its FSC: give --symmetry if the molecule has one, its size with "
+        "--mask-diameter-angst, more particles, or more --ab-initio.starts."
+    )
+    return [Alarm("halves-disagree", "error", message, advice)]
+
+
+def mixture_alarms(alike: float) -> list[Alarm]:
+    """What the FSC of a map with its own mirror image gives away: a mixture of both hands."""
+    if not alike > _MIXED:
+        return []
+    message = f"The map is nearly its own mirror image (FSC {alike:.2f} over its finer half), as no molecule is."
+    advice = "It is a mixture of both hands: another --seed, a smaller --mask-diameter-angst, or more particles."
+    return [Alarm("mirror-mixture", "error", message, advice)]
+
+
+def envelope_alarms(resolution_angst: float, diameter_angst: float) -> list[Alarm]:
+    """What a resolution gives away that tells no more of a molecule of this diameter than its outline."""
+    if diameter_angst / resolution_angst >= _ENVELOPE_CYCLES:
+        return []
+    message = (
+        f"The half-maps agree only to {resolution_angst:.3g} Å, which for a molecule of {diameter_angst:.0f} Å is "
+        "little more than its outline."
+    )
+    advice = (
+        "At this resolution a wrong map agrees with itself, too: check CTF, pixel size and contrast with "
+        "`cryoloom info`, remove what is no particle, give --symmetry if there is one, or use more particles."
+    )
+    return [Alarm("outline-only", "warning", message, advice)]
+
+
+def symmetry_alarms(name: str | None) -> list[Alarm]:
+    """What a map gives away that has a point group of its own beyond the one it was given."""
+    if name is None:
+        return []
+    message = f"The map looks like {name}: turned by this symmetry it is the same as far as its half-maps can tell."
+    return [Alarm("symmetric-molecule", "warning", message, f"Run again with --symmetry {name}.")]
 
 
 def copies_alarms(copies: Copies, poses: ParticlePoses) -> list[Alarm]:

@@ -1,11 +1,28 @@
 """The end of every refinement: maps in positive contrast, particles with uncertainties, alarms, into the run."""
 
 from cryoloom.data.particles import Particles
-from cryoloom.solve.em.alarms import copies_alarms, map_alarms, pose_alarms, resolution_alarms
-from cryoloom.solve.em.postprocess import agreement_alarms, postprocess
+from cryoloom.physics.fourier import crossing_shell
+from cryoloom.solve.em.alarms import (
+    Alarm,
+    copies_alarms,
+    envelope_alarms,
+    halves_alarms,
+    map_alarms,
+    mixture_alarms,
+    pose_alarms,
+    resolution_alarms,
+    symmetry_alarms,
+)
+from cryoloom.solve.em.independent import without_round_part
+from cryoloom.solve.em.postprocess import Postprocessed, agreement_alarms, postprocess
+from cryoloom.solve.em.pseudosymmetry import BAND, find_copies, mirror_agreement
 from cryoloom.solve.em.refine import Refinement, RefineState
 from cryoloom.solve.em.results import positive, write_alarms, write_maps, write_particles
+from cryoloom.solve.em.symmetry import exact_symmetry
 from cryoloom.solve.session import Session
+
+# Fewer resolution elements than this across the molecule show no hand.
+_HANDED_CYCLES = 8.0
 
 
 def write_refined(
@@ -21,10 +38,28 @@ def write_refined(
     post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed, copies)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
-    alarms = map_alarms(state.volume, refinement.scope.radius_px)
-    alarms += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
-    alarms += agreement_alarms(post.curves, images.box * images.pixel_size)
-    write_alarms(run, alarms + pose_alarms(state.poses) + copies_alarms(state.copies, state.poses))
+    write_alarms(run, _alarms(refinement, state, post, session))
     resolution = round(post.resolution_angst, 3)
     run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=found.name)
     progress("results", 1, 1, f"{resolution:.2f} Å, molecule {found.name} in the images")
+
+
+def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, session: Session) -> list[Alarm]:
+    scope, images = refinement.scope, refinement.images
+    found = map_alarms(state.volume, scope.radius_px)
+    found += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
+    found += agreement_alarms(post.curves, images.box * images.pixel_size)
+    found += envelope_alarms(post.resolution_angst, scope.diameter_px * images.pixel_size)
+    found += pose_alarms(state.poses)
+    compared = [line for line in session.run.metrics() if line.get("stage") == "half-sets compared"]
+    if compared:
+        last = compared[-1]
+        found += halves_alarms(last["agreement"], last["confirmed"], last["starts"])
+    masked, resolved = state.volume * state.mask, crossing_shell(post.fsc, 0.5)
+    if scope.cycles(resolved, images.box) > _HANDED_CYCLES:
+        found += mixture_alarms(mirror_agreement(masked, resolved))
+    # A shell is the same however it is turned: only what is not round can be symmetric.
+    copies = find_copies(without_round_part(masked), resolved).beyond(scope.group.cpu())
+    name = exact_symmetry(copies, float(post.fsc[2 : int(min(BAND, resolved)) + 1].mean()))
+    # A map that is as symmetric as its half-maps can tell is not nearly so.
+    return found + (symmetry_alarms(name) if name else copies_alarms(state.copies, state.poses))

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryoloom.physics.fourier import FrequencyLattice, shift_phases
+from cryoloom.physics.alignment import refine_volume
+from cryoloom.physics.fourier import FrequencyLattice, fourier_shell_correlation, shift_phases
 from cryoloom.physics.project import FourierSlice
+from cryoloom.physics.rigid import MIRROR, mirror_volume
 from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rotvec, random_rotations
+from cryoloom.solve.em.independent import flattened, without_round_part
 from cryoloom.solve.em.masks import low_pass
 
 VIEWS = 24
@@ -88,11 +91,30 @@ def mirror_correlation(volume: Tensor, band: float) -> float:
     conj V̂(R k). A molecule's own is small; one that a network has learnt from one side only is its own mirror image.
     """
     correlate = _SelfCorrelation(volume, min(BAND, band), mirrored=True)
-    grid = RotationGrid(3)
-    normal = grid.rotations(torch.arange(0, len(grid), grid.n_inplane))[:, 2].to(volume.device)
-    normal = normal[normal[:, 2] >= 0]
+    normal = _half_sphere(volume.device)
     half_turns = 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=volume.device)
     return float(correlate(half_turns).max())
+
+
+def mirror_agreement(volume: Tensor, band: float) -> float:
+    """Mean FSC of a masked map (D, D, D) with its own mirror image, over the finer half of `band` px, round part aside.
+
+    The mirror plane is the best at low resolution, refined on all shells. Octahedral and icosahedral molecules have no
+    hand at low resolution, and a mixture of both hands explains images well there: its mirror image is itself.
+    """
+    flat = flattened(without_round_part(volume), band)
+    correlate, normal = _SelfCorrelation(volume, min(BAND, band), mirrored=True), _half_sphere(volume.device)
+    half_turns = 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=volume.device)
+    best = half_turns[correlate(half_turns).argmax()].cpu()
+    # Reflection −R is the mirror image V(M x) turned by −R M.
+    placed = refine_volume(mirror_volume(flat), flat, -best @ MIRROR, False, torch.zeros(3))
+    return float(fourier_shell_correlation(placed.volume, flat)[int(band / 2) : int(band) + 1].mean())
+
+
+def _half_sphere(device: torch.device) -> Tensor:
+    grid = RotationGrid(3)
+    normal = grid.rotations(torch.arange(0, len(grid), grid.n_inplane))[:, 2].to(device)
+    return normal[normal[:, 2] >= 0]
 
 
 def _centre(volume: Tensor, band: float) -> Tensor:
