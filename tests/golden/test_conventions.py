@@ -8,12 +8,12 @@ from torch import Tensor
 
 from cryoloom.data import Particles, read_particles, read_volume
 from cryoloom.data.cryodrgn import read_pose_pickle
-from cryoloom.data.preprocess import estimate_contrast_sign
 from cryoloom.physics.formation import form_images
 from cryoloom.physics.fourier import FrequencyLattice, centred_fft3, centred_ifft3
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.project import FourierSlice, backproject, volume_of_grid
 from cryoloom.physics.so3 import random_rotations
+from cryoloom.solve.em.spherical import contrast_sign
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "particles"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/particles beside the repository")
@@ -89,7 +89,7 @@ def test_real_particles_correlate_negatively_at_their_published_poses() -> None:
 )
 def test_contrast_sign(name: str, ctf: str | None, sign: int) -> None:
     particles = read_particles(DATA / name, ctf=None if ctf is None else DATA / ctf, box=32)
-    found, evidence = estimate_contrast_sign(particles)
+    found, evidence = contrast_sign(particles)
     assert found == sign, evidence
 
 

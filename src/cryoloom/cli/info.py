@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cryoloom.data import Particles, read_particles
-from cryoloom.data.checks import findings
+from cryoloom.data.checks import Finding, findings
+from cryoloom.solve.em.spherical import contrast_sign
 
 # So many images are read in a second or two.
 _SAMPLE = 400
@@ -35,9 +36,21 @@ def info(particles: Path, *, datadir: Path | None = None, all_images: bool = Fal
     table.add_column(overflow="fold")
     for name, value in describe(loaded):
         table.add_row(name, value)
-    for finding in findings(loaded, len(loaded) if all_images else _SAMPLE):
+    found = findings(loaded, len(loaded) if all_images else _SAMPLE)
+    if loaded.has_images and not any(finding.serious for finding in found):
+        found.append(contrast(loaded))
+    for finding in found:
         table.add_row("[red]looks wrong[/red]" if finding.serious else "note", finding.text)
     console.print(table)
+
+
+def contrast(particles: Particles) -> Finding:
+    """Whether the molecule is white or black in the images, or that they do not decide it."""
+    sign, evidence = contrast_sign(particles)
+    white = sign == (-1 if particles.has_ctf else 1)
+    text = {0: "contrast"}.get(sign, "contrast: the molecule is " + ("white" if white else "black") + " in the images")
+    # Either sign is a habit, not a fault: the map is turned positive in the end.
+    return Finding(f"{text} ({evidence})", False)
 
 
 def _span(values: np.ndarray, unit: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import Particles
-from cryoloom.data.preprocess import estimate_contrast_sign, sample_rows
+from cryoloom.data.preprocess import sample_rows
 from cryoloom.errors import InputError
 
 _BATCH = 256
@@ -63,8 +63,6 @@ def findings(particles: Particles, n_sample: int = 400) -> list[Finding]:
     if not particles.has_ctf:
         found.append(Finding("no CTF: right only for images without one", False))
     found += _doubtful_numbers(particles)
-    if particles.has_images and not any(finding.serious for finding in found):
-        found.append(_contrast(particles))
     return found
 
 
@@ -81,14 +79,6 @@ def _of_images(particles: Particles, counted: ImageCounts) -> list[Finding]:
         )
         found.append(Finding(text, False))
     return found
-
-
-def _contrast(particles: Particles) -> Finding:
-    sign, evidence = estimate_contrast_sign(particles)
-    white = sign == (-1 if particles.has_ctf else 1)
-    text = {0: "contrast"}.get(sign, "contrast: the molecule is " + ("white" if white else "black") + " in the images")
-    # Either sign is a habit, not a fault: the map is turned positive in the end.
-    return Finding(f"{text} ({evidence})", False)
 
 
 def _doubtful_numbers(particles: Particles) -> list[Finding]:

@@ -4,7 +4,7 @@ The sign. Our image formation is y = C · slice with C = −sin χ, so C = −w 
 molecule gives an image that is dark at low frequency, as a microscope records it. RELION multiplies by +sin χ: its own
 projections with CTF (`relion_project`) correlate with ours at −0.99, and extracted particles, inverted to white, at the
 published poses with −0.2. So images by RELION's habit, which is cryoSPARC's and cryoDRGN's too, have to be multiplied
-by −1 before C applies. `estimate_contrast_sign` returns that factor.
+by −1 before C applies. `solve.em.spherical.contrast_sign` finds that factor from the images.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
-from cryoloom.physics.ctf import ctf
 from cryoloom.physics.fourier import FrequencyLattice
 
 # Radii of the round test molecules, as parts of the box: what is picked fills a fifth to four fifths of it.
@@ -159,40 +158,6 @@ def soft_circle(box: int, radius_px: float, edge_px: float) -> Tensor:
 def sample_rows(particles: Particles, n: int) -> np.ndarray:
     """At most `n` rows spread evenly over the particles."""
     return np.unique(np.linspace(0, len(particles) - 1, min(n, len(particles))).round().astype(int))
-
-
-def estimate_contrast_sign(particles: Particles, n: int = 400) -> tuple[int, str]:
-    """The factor ±1 that makes images agree with y = C · slice of a white molecule, 0 if undecided; and the evidence.
-
-    Matched filter: each image is correlated with C times a round Gaussian molecule in the centre, for a few radii; the
-    radius of the clearest mean correlation decides, if that mean is at least 4 standard errors from 0. Without CTF,
-    C = 1.
-    Raises InputError if images are missing.
-    """
-    sample = particles.subset(sample_rows(particles, n))
-    lattice = FrequencyLattice.of_box(sample.box)
-    # exp(−2 π² σ² g²) is a Gaussian of σ = half the radius; the mean of an image says nothing about the molecule.
-    sigma = torch.tensor(_TEST_RADII)[:, None] / 2
-    template = torch.exp(-2 * (torch.pi * sigma * lattice.radius) ** 2) * (lattice.radius > 0)
-    scores = []
-    for start in range(0, len(sample), _BATCH):
-        rows = slice(start, start + _BATCH)
-        spectra = lattice.spectrum(_to_unit(sample.clean_images(rows)[0])[0]).real
-        filtered = template[:, None]
-        if sample.has_ctf:
-            filtered = filtered * ctf(sample.ctf(rows), lattice.k / (sample.box * sample.pixel_size))
-        power = filtered.square().sum(-1) * spectra.square().sum(-1)
-        scores.append((filtered * spectra).sum(-1) / power.clamp(min=1e-30).sqrt())
-    score = torch.cat(scores, -1)
-    if score.shape[-1] < 2:
-        return 0, "undecided: one image is not enough"
-    clarity = score.mean(-1) / score.std(-1).clamp(min=1e-6) * score.shape[-1] ** 0.5
-    best = int(clarity.abs().argmax())
-    z, mean = float(clarity[best]), float(score[best].mean())
-    evidence = f"correlation {mean:+.3f} with a round molecule, {abs(z):.1f} standard errors, {score.shape[-1]} images"
-    if not abs(z) >= _DECIDED_AT:
-        return 0, f"undecided: {evidence}"
-    return (1 if z > 0 else -1), evidence
 
 
 def radial_noise_spectrum(particles: Particles, n: int = 1000, radius_px: float | None = None) -> Tensor:

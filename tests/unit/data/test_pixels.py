@@ -8,12 +8,13 @@ import torch
 from cryoloom.data import Particles, read_particles, write_stack
 from cryoloom.data.checks import check_images, count_images, findings
 from cryoloom.data.pixels import FAULTS, faults, noise_like, replace_outliers
-from cryoloom.data.preprocess import estimate_contrast_sign, measure_scale, normalise, radial_noise_spectrum
+from cryoloom.data.preprocess import measure_scale, normalise, radial_noise_spectrum
 from cryoloom.errors import InputError
 from cryoloom.physics.fourier import FrequencyLattice
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
 from cryoloom.simulate.settings import Simulation
+from cryoloom.solve.em.spherical import contrast_sign
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.team import Team
 
@@ -124,7 +125,7 @@ def test_grey_values_of_any_size(tmp_path: Path, offset: float, factor: float, b
     a, b = wanted.spectrum(torch.arange(N))[:, 1:], got.spectrum(torch.arange(N))[:, 1:]
     assert float((a - b).abs().square().sum() / a.abs().square().sum()) < 1e-3
     assert got.outliers(Team()) == wanted.outliers(Team())
-    assert estimate_contrast_sign(got.particles)[0] == estimate_contrast_sign(wanted.particles)[0]
+    assert contrast_sign(got.particles)[0] == contrast_sign(wanted.particles)[0]
     levels = [radial_noise_spectrum(images.particles).double() for images in (wanted, got)]
     if factor < 1e19:
         torch.testing.assert_close(levels[1], levels[0] * factor**2, rtol=0.01, atol=1e-38)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryoloom.cli.info import contrast
 from cryoloom.data import Particles, read_particles, write_stack
 from cryoloom.data.checks import check_images, findings
 from cryoloom.data.preprocess import (
     Scale,
-    estimate_contrast_sign,
     measure_scale,
     normalise,
     radial_noise_spectrum,
@@ -18,6 +18,7 @@ from cryoloom.data.preprocess import (
 from cryoloom.errors import InputError
 from cryoloom.physics.ctf import CTFParameters, ctf
 from cryoloom.physics.fourier import FrequencyLattice
+from cryoloom.solve.em.spherical import contrast_sign
 
 BOX, N, PIXEL = 32, 60, 4.0
 
@@ -100,14 +101,14 @@ def _simulated(folder: Path, sign: float, noise: float, with_ctf: bool) -> Parti
 @pytest.mark.parametrize("sign", [1, -1])
 def test_contrast_sign_of_noisy_simulations(tmp_path: Path, sign: int, with_ctf: bool) -> None:
     particles = _simulated(tmp_path, sign, 0.7, with_ctf)
-    assert estimate_contrast_sign(particles)[0] == sign
-    texts = [finding.text for finding in findings(particles)]
+    assert contrast_sign(particles)[0] == sign
+    texts = [contrast(particles).text]
     white = (sign == -1) if with_ctf else (sign == 1)
     assert any(("white" if white else "black") in text for text in texts)
 
 
 def test_contrast_of_pure_noise_is_undecided(tmp_path: Path) -> None:
-    assert estimate_contrast_sign(_simulated(tmp_path, 0, 1.0, True))[0] == 0
+    assert contrast_sign(_simulated(tmp_path, 0, 1.0, True))[0] == 0
 
 
 def test_noise_spectrum_of_white_noise_is_flat_and_ignores_the_particle(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cryoloom.data.particles import Particles
 from cryoloom.model.poses.evidence import Evidence
 from cryoloom.model.poses.shifts import shift_disc, shift_log_prior
 from cryoloom.physics.fourier import shift_phases
@@ -19,6 +20,7 @@ _CLEAR = 25.0
 _MEASURED_BAND = 16.0
 # How much wider than the molecule the sphere is that holds it.
 _MARGIN = 1.05
+_LIKELY_SHIFT = 0.08
 
 
 class SphericalAverage(NamedTuple):
@@ -83,6 +85,21 @@ def molecule_scope(settings: ScopeSettings, images: WorkingImages, symmetry: str
     if not found.clear:
         return scope
     return scope.of_molecule(2 * found.inside_px * scale, _MARGIN * found.outer_px * scale)
+
+
+def contrast_sign(particles: Particles) -> tuple[int, str]:
+    """The factor ±1 that makes images agree with y = C · slice of a white molecule, 0 if undecided; and the evidence.
+
+    It is the sign of the mass of the images' spherical average: a hollow molecule has it as well as a ball.
+    Raises InputError if images are missing.
+    """
+    if len(particles) < 2:
+        return 0, "undecided: one image is not enough"
+    images = WorkingImages(particles).coarse(_MEASURED_BAND)
+    found = spherical_average(images, _LIKELY_SHIFT * images.box)
+    diameter = 2 * found.inside_px * images.pixel_size
+    evidence = f"a round molecule {diameter:.0f} Å wide explains {found.clarity:.3g} times what noise would"
+    return (found.sign if found.clear else 0), (evidence if found.clear else f"undecided: {evidence}")
 
 
 def _centred_mean(evidence: Evidence, weight: Tensor, back: Tensor) -> Tensor:
