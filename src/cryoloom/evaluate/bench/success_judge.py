@@ -22,11 +22,14 @@ DOUBTS = frozenset(
     {
         "contrast-sign",
         "empty-high-band",
+        "halves-disagree",
         "hollow-shell",
+        "mirror-mixture",
         "mirror-plane",
         "misread-poses",
         "not-a-number",
         "one-orientation",
+        "outline-only",
         "poses-unknown",
     }
 )

@@ -16,8 +16,8 @@ from cryoloom.solve.em.refine import ParticlePoses
 _MIRRORED = 0.7
 # Of networks that had found the poses 0 to 2 % were read wrongly, of those stuck in part 10 to 40, of lost ones 80.
 _MISREAD, _LOST = 0.1, 0.5
-# Of mixtures of both hands of apoferritin 0.7 to 0.8 over their finer half, of right maps 0.1 to 0.2.
-_MIXED = 0.5
+# Of a wrong map of apoferritin, a mixture of both hands, 0.5 over its finer half; of right maps 0.1 to 0.2.
+_MIXED = 0.35
 # Resolution elements across the molecule below which every search agrees with every other.
 _ENVELOPE_CYCLES = 5.0
 
