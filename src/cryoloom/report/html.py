@@ -18,6 +18,7 @@ from cryoloom.evaluate.numbers import in_words
 from cryoloom.report import figures
 from cryoloom.report.conformations import conformations, flexible_regions
 from cryoloom.report.contents import RunContents, read_run
+from cryoloom.report.halves import halves
 from cryoloom.report.images import images, size_in_words, working_images
 from cryoloom.report.movies import movies
 from cryoloom.report.page import MARKUP, SCRIPT, Page
@@ -38,7 +39,7 @@ def write_report(run: Path | str) -> Path:
     """Write run/report.html from the files in `run` and return its path; raises InputError if it is not a run."""
     contents = read_run(run)
     page = Page()
-    first = (_map, _resolution, _evaluation, conformations, movies, flexible_regions)
+    first = (_map, _resolution, halves, _evaluation, conformations, movies, flexible_regions)
     for section in (*first, _orientations, _uncertainty, _progress, images, _configuration):
         section(contents, page)
     style = files("cryoloom.report").joinpath("style.css").read_text()
@@ -232,8 +233,8 @@ def _uncertainty(run: RunContents, page: Page) -> None:
 def _progress(run: RunContents, page: Page) -> None:
     metrics = run.metrics
     if "stage" in metrics:
-        # What was done to the images is no step, and has a section of its own.
-        metrics = metrics[metrics["stage"] != "images"]
+        # What has a section of its own is no step of the run.
+        metrics = metrics[~metrics["stage"].isin(("images", "half-sets compared"))]
     if metrics.empty:
         return
     numeric = metrics.select_dtypes("number")

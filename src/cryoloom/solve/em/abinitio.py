@@ -207,14 +207,14 @@ class AbInitio:
         done = min(1.0, state.iteration / self.settings.temper_iterations)
         return self.settings.first_temper ** (1 - done)
 
-    def fit(self, state: AbInitioState, band: float, n: int = 400) -> float:
-        """Mean log p(y) of `n` of the images under a state's map up to `band`: comparable between starts."""
+    def likelihood(self, volume: Tensor, band: float, n: int = 400) -> float:
+        """Mean log p(y) of `n` of the images under a map (D, D, D) up to `band`: comparable between starts."""
         index = self.rows[torch.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).long()]
-        judged = replace(
-            state, band=band, iteration=self.settings.temper_iterations, noise=self.images.mean_power(index)
-        )
-        expect = self._expectation(judged, FourierSlice.of_volume(state.volume, PAD, self.bands.last), torch.eye(3))
-        told = expect(self.images.evidence(self.team.share(index), judged.noise, band), self._empty())
+        noise, empty = self.images.mean_power(index), self._empty()
+        whole = self.settings.temper_iterations
+        state = AbInitioState(whole, band, noise, (empty, empty), volume, noise, 0.0, 0.0, ())
+        expect = self._expectation(state, FourierSlice.of_volume(volume, PAD, self.bands.last), torch.eye(3))
+        told = expect(self.images.evidence(self.team.share(index), noise, band), empty)
         return float(self.team.add([told.log_evidence])[0][0]) / len(index)
 
     def converged(self, state: AbInitioState) -> bool:

@@ -18,7 +18,7 @@ from cryoloom.physics.fourier import (
 from cryoloom.physics.rigid import apply_to_volume
 
 
-class Agreement(NamedTuple):
+class MapComparison(NamedTuple):
     """A map (D, D, D) laid on another, and how well they then agree.
 
     fsc: (D/2,) of both without what is round in them. hand_flipped: the map was mirrored.
@@ -33,7 +33,7 @@ class Agreement(NamedTuple):
         return float(self.fsc[int(first) : int(last) + 1].mean())
 
 
-def agreement(volume: Tensor, other: Tensor, band: float, group: Tensor) -> Agreement:
+def compare_maps(volume: Tensor, other: Tensor, band: float, group: Tensor) -> MapComparison:
     """`other` (D, D, D) laid on `volume` (D, D, D), both known to `band` px, by what is not round in them.
 
     Every molecule agrees with a ball or a shell of its size. What is left without the spherical average counts alike
@@ -43,7 +43,7 @@ def agreement(volume: Tensor, other: Tensor, band: float, group: Tensor) -> Agre
     found = align_volume(parts[1], parts[0])
     placed = _symmetrised(found.apply(other), group)
     fsc = fourier_shell_correlation(without_round_part(volume), without_round_part(placed))
-    return Agreement(placed, fsc, found.hand_flipped)
+    return MapComparison(placed, fsc, found.hand_flipped)
 
 
 def without_round_part(volume: Tensor) -> Tensor:

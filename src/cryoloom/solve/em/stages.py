@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cryoloom.physics.fourier import crossing_shell
+from cryoloom.solve.em.agreement import agreement
 from cryoloom.solve.em.refine import Refinement, RefineState
 from cryoloom.solve.session import Session
 
@@ -27,8 +27,9 @@ def run_refinement(refinement: Refinement, state: RefineState, session: Session,
         state = refinement.step(state, everywhere, session.generator)
         if search and state.iteration <= s.global_iterations:
             state = refinement.in_one_frame(state)
-        resolved = crossing_shell(state.fsc, 0.143)
-        resolution = refinement.images.box * refinement.images.pixel_size / max(resolved, 1e-3)
+        # Corrected for the mask, as at the end: what the mask adds would make the run seem better than its result.
+        curves = agreement(state.half_maps, state.mask, session.run.config.seed, len(refinement.scope.group))
+        resolution = refinement.images.box * refinement.images.pixel_size / max(curves.shell_at(0.143), 1.0)
         session.save(
             {
                 "stage": "refine",

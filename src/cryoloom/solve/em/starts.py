@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings, AbInitioState, Bands
-from cryoloom.solve.em.independent import Agreement, agreement, on_box
+from cryoloom.solve.em.independent import compare_maps, on_box
 from cryoloom.solve.em.march import EMMarchSettings, March
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.scope import Scope
@@ -49,7 +49,6 @@ class Pair(NamedTuple):
     volumes: tuple[Tensor, Tensor]
     noise: Tensor
     band: float
-    box: int
     agreement: float
     confirmed: bool
     starts: int
@@ -121,21 +120,31 @@ class HalfSearches:
         return trials
 
     def best_pair(self, found: tuple[Found, ...]) -> Pair:
-        """Of all pairs of one map of each half-set the one that agrees best, laid on one another."""
-        box = max(f.volume.shape[-1] for f in found)
-        pairs = [(first, second) for first in found[::2] for second in found[1::2]]
-        # Earlier pairs were compared before; only those with a newest map can be better, but all are cheap to compare.
-        compared = [(self._compare(a, b, box), a, b) for a, b in pairs]
-        (best, mean), a, b = max(compared, key=lambda item: item[0][1])
-        band = min(a.band, b.band)
-        size = min(len(a.noise), len(b.noise))
-        noise = (a.noise[:size] + b.noise[:size]) / 2
-        return Pair((on_box(a.volume, box), best.volume), noise, band, box, mean, mean > CONFIRMED, len(found) // 2)
+        """Of all pairs of one map of each half-set the one that agrees best, laid on one another.
 
-    def _compare(self, a: Found, b: Found, box: int) -> tuple[Agreement, float]:
-        band = min(a.band, b.band)
-        found = agreement(on_box(a.volume, box), on_box(b.volume, box), band, self.scope.group)
-        return found, found.mean(0.5 * band, band)
+        Where none agrees and all starts are used up, each half-set's most likely map is taken.
+        """
+        box = max(f.volume.shape[-1] for f in found)
+        choices = [(a, b) for a in found[::2] for b in found[1::2]]
+        pairs = [self._pair(a, b, box, len(found) // 2) for a, b in choices]
+        best = max(pairs, key=lambda pair: pair.agreement)
+        if best.confirmed or len(found) < 2 * self.settings.starts:
+            return best
+        first, second = (self._likeliest(found[half::2], half) for half in (0, 1))
+        return self._pair(first, second, box, len(found) // 2)
+
+    def _pair(self, a: Found, b: Found, box: int, starts: int) -> Pair:
+        band, size = min(a.band, b.band), min(len(a.noise), len(b.noise))
+        first = on_box(a.volume, box)
+        found = compare_maps(first, on_box(b.volume, box), band, self.scope.group)
+        noise, mean = (a.noise[:size] + b.noise[:size]) / 2, found.mean(0.5 * band, band)
+        return Pair((first, found.volume), noise, band, mean, mean > CONFIRMED, starts)
+
+    def _likeliest(self, found: tuple[Found, ...], half: int) -> Found:
+        """Of several maps of one half-set the one that explains its images best, all up to the same band."""
+        search = self.soft(half)
+        box = search.images.box
+        return max(found, key=lambda f: search.likelihood(on_box(f.volume, box), search.bands.last))
 
     def _note(self, search: AbInitio, state: AbInitioState, number: int, trials: Trials, stage: str) -> None:
         box_angst = self.images.box * self.images.pixel_size
