@@ -150,7 +150,7 @@ def draw_maps(maps: list[Map], output: Path) -> None:
     best = read_volume(sharp)[0] if sharp.is_file() else good.volume
     shown[0] = (good.name, best)
     shown.append(("model 7A4M, filtered alike", with_spectrum_of(good.model, best)))
-    figure, axes = plt.subplots(2, len(shown), figsize=(2.9 * len(shown), 5.9), facecolor="white")
+    figure, axes = plt.subplots(2, len(shown), figsize=(2.6 * len(shown), 5.3), facecolor="white")
     for column, (name, volume) in zip(axes.T, shown, strict=True):
         field = len(volume)
         side = slice(*(round(field / 2 + sign * 70 / good.voxel) for sign in (-1, 1)))
@@ -169,9 +169,9 @@ def draw_maps(maps: list[Map], output: Path) -> None:
 
 
 def draw_curves(maps: list[Map], output: Path) -> None:
-    """A panel for each run: what its halves share, and what the model confirms."""
+    """A panel for each run: FSC between its half-maps, and FSC to the model."""
     figure, axes = plt.subplots(
-        1, len(maps), figsize=(4.1 * len(maps), 3.2), facecolor="white", sharey=True, squeeze=False
+        1, len(maps), figsize=(3.7 * len(maps), 3.2), facecolor="white", sharey=True, squeeze=False
     )
     for ax, m in zip(axes[0], maps, strict=True):
         rulers(ax, len(m.volume) * m.voxel)
@@ -249,7 +249,7 @@ def rulers(ax: plt.Axes, field: float) -> None:
     ticks = (38, 24, 16, 12, 10, 8, 7, 6)
     ax.set_xticks([1 / t for t in ticks], [f"{t}" for t in ticks])
     ax.set_xlabel("resolution, Å", fontsize=8, color=INK)
-    ax.set_ylim(-0.8, 1.05)
+    ax.set_ylim(-0.45, 1.05)
     ax.tick_params(labelsize=7, colors=INK)
     ax.spines[["top", "right"]].set_visible(False)
 
