@@ -61,6 +61,11 @@ class Map:
         """What is not round in a map, inside the molecule."""
         return without_round_part(volume) * soft_sphere(len(volume), RADIUS / self.voxel)
 
+    def sharpened(self) -> Tensor:
+        """The run's sharpened map, or its map where it has none."""
+        path = self.run / "volumes/sharpened.mrc"
+        return read_volume(path)[0] if path.is_file() else self.volume
+
     def to_model(self) -> Tensor:
         """FSC of what is not round in the map and in the model."""
         return fourier_shell_correlation(self.rest(self.volume), self.rest(self.model))
@@ -145,11 +150,8 @@ def surface(volume: np.ndarray, level: float) -> np.ndarray:
 def draw_maps(maps: list[Map], output: Path) -> None:
     """A column for each map, the model last: the surface along a fourfold axis, and the central slice below it."""
     good = maps[0]
-    sharp = good.run / "volumes/sharpened.mrc"
-    shown = [(m.name, m.volume) for m in maps]
-    best = read_volume(sharp)[0] if sharp.is_file() else good.volume
-    shown[0] = (good.name, best)
-    shown.append(("model 7A4M, filtered alike", with_spectrum_of(good.model, best)))
+    shown = [(m.name, m.sharpened()) for m in maps]
+    shown.append(("model 7A4M, filtered alike", with_spectrum_of(good.model, good.sharpened())))
     figure, axes = plt.subplots(2, len(shown), figsize=(2.6 * len(shown), 5.3), facecolor="white")
     for column, (name, volume) in zip(axes.T, shown, strict=True):
         field = len(volume)
