@@ -67,7 +67,7 @@ def solve(particles_star: Path, folder: Path) -> None:
         if done % 10 == 0 or stage != "ab initio":
             print(f"  {stage}: {done} of at most {total}, {text}", flush=True)
 
-    # No poses are given, so loom searches for them: random starts until two agree, then refinement with half-sets.
+    # No poses are given, so loom searches for them: each half-set makes its own map, then both are refined.
     with run.locked():
         reconstruct(particles, None, settings, run, Team(), progress)
 
