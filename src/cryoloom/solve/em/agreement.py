@@ -44,6 +44,9 @@ class Agreement:
 
     def hidden_by_mask(self, threshold: float) -> bool:
         """Whether the agreement ends where the mask hides it: most of what the next shell shows came through it."""
+        if self.shell_at(threshold) > len(self.fsc) - 3:
+            # What ends with the box has no shell after it to tell.
+            return False
         # The few coefficients of the first two shells correlate by chance.
         after = max(3, math.ceil(self.shell_at(threshold)))
         return bool((self.randomised[after : after + 2] > _MOSTLY_MASK).any())
