@@ -26,7 +26,7 @@ from cryoloom.solve.team import Team
 _CYCLES_TIMES_DEGREES = 75.0
 # A molecule of higher symmetry has fewer features of its own at the same resolution, and needs a higher first band.
 _FIRST_CYCLES, _LAST_CYCLES, _GROUP_POWER = 3.2, 10.0, 0.2
-# Each further start begins at a band higher by this factor: what misled the first one lies at low frequencies.
+# From the third start on each begins at a band higher by this factor: what misled the others lies at low frequencies.
 _HIGHER = 1.4
 # How far a search goes at least, as a factor of its first band.
 _ON = 1.25
@@ -69,9 +69,11 @@ class Bands(NamedTuple):
 
     @classmethod
     def of(cls, settings: AbInitioSettings, scope: Scope, images: WorkingImages, attempt: int = 0) -> "Bands":
-        """From resolutions in Å, or from the molecule's diameter and symmetry; each attempt begins higher."""
+        """From resolutions in Å, or from the molecule's diameter and symmetry; late attempts (from 0) begin higher."""
         s, field_angst = settings, images.box * images.pixel_size
-        cycles = min(_FIRST_CYCLES * len(scope.group) ** _GROUP_POWER * _HIGHER**attempt, _LAST_CYCLES / _ON)
+        cycles = min(
+            _FIRST_CYCLES * len(scope.group) ** _GROUP_POWER * _HIGHER ** max(0, attempt - 1), _LAST_CYCLES / _ON
+        )
         first = max(field_angst / s.first_resolution if s.first_resolution else scope.band(cycles, images.box), 2.5)
         # Higher starts need finer angles than are tried at the first, and go on for a shorter way.
         far = _ON * scope.cycles(first, images.box)
@@ -135,7 +137,9 @@ class AbInitio:
         self.scope, self.bands, self.team = scope, bands, team
         self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
         self.hold = settings.temper_iterations + _HOLD
-        self.batch_size = round(settings.batch_size / len(scope.group) ** (1 / 6))
+        # An image of a symmetric molecule counts many times, and grids finer than usual cost as much more.
+        finer = min(1.0, (bands.finest / finest_step(scope.group)) ** 1.5)
+        self.batch_size = max(2, round(settings.batch_size * finer / len(scope.group) ** (1 / 6)))
 
     def start(self, generator: torch.Generator) -> AbInitioState:
         """A first volume from a batch at random orientations."""
