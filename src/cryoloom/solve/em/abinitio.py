@@ -77,9 +77,9 @@ class Bands(NamedTuple):
         first = max(field_angst / s.first_resolution if s.first_resolution else scope.band(cycles, images.box), 2.5)
         # Higher starts need finer angles than are tried at the first, and go on for a shorter way.
         far = _ON * scope.cycles(first, images.box)
-        usual = finest_step(scope.group)
-        finest = min(usual, next((step for step in STEPS if step * far <= _CYCLES_TIMES_DEGREES), STEPS[-1]))
-        reach = min(max(_CYCLES_TIMES_DEGREES / usual, far), _LAST_CYCLES)
+        step = finest_step(scope.group)
+        finest = min(step, next((d for d in STEPS if d * far <= _CYCLES_TIMES_DEGREES), STEPS[-1]))
+        reach = min(max(_CYCLES_TIMES_DEGREES / step, far), _LAST_CYCLES)
         last = field_angst / s.last_resolution if s.last_resolution else scope.band(reach, images.box)
         nyquist = images.box / 2 - 1
         return cls(min(first, nyquist), min(max(first, last), nyquist), finest)
