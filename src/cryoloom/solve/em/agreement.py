@@ -59,7 +59,7 @@ def agreement(half_maps: tuple[Tensor, Tensor], mask: Tensor, seed: int, copies:
     what leaked. So each is first given the same power in every shell, which changes no FSC without a mask and leaves
     nothing strong to leak. What still leaks is measured: from the shell on where the unmasked FSC falls below 0.8, the
     phases of both are drawn at random, and `(FSC_masked − FSC_random) / (1 − FSC_random)` is taken there (Chen et al.
-    2013). Shells where FSC_random is above 0.6 count as 0.
+    2013). Shells where FSC_random is above 0.6 count as they do without the mask.
     """
     unmasked = fourier_shell_correlation(*half_maps).cpu()
     a, b = (_flattened(half) for half in half_maps)
@@ -67,7 +67,8 @@ def agreement(half_maps: tuple[Tensor, Tensor], mask: Tensor, seed: int, copies:
     first = math.ceil(crossing_shell(unmasked, 0.8))
     randomised = _phase_randomised((a, b), mask, first, torch.Generator().manual_seed(seed))
     corrected = (masked - randomised) / (1 - randomised).clamp(min=1 - _MOSTLY_MASK)
-    corrected[randomised > _MOSTLY_MASK] = 0
+    # What the whole maps share no mask has added.
+    corrected = torch.where(randomised > _MOSTLY_MASK, unmasked.clamp(min=0), corrected)
     corrected = torch.where(torch.arange(len(masked)) >= first, corrected, masked)
     return Agreement(corrected, unmasked, masked, randomised, chance_level(mask, copies))
 
