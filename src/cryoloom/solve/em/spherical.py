@@ -99,7 +99,7 @@ def _radial_waves(radius: Tensor, shells: int) -> Tensor:
     """What a radial transform with values at 1 … `shells` − 1 Fourier pixels is at any `radius` (P,): (P, shells − 1).
 
     A molecule that the box holds has a k h(k) that its whole numbers settle (Shannon): h(k) = Σ n/k h(n) (sinc(k − n)
-    − sinc(k + n)). The means over shells are not these values: the first shells hold few coefficients, off their middle.
+    − sinc(k + n)). Means over shells are not these values: the first shells hold few coefficients, off their middle.
     The origin, where the mean grey value is not known, is left out.
     """
     n, k = torch.arange(1, shells, device=radius.device), radius[:, None]
