@@ -60,7 +60,7 @@ def test_the_stages_are_those_that_are_promised(found: Path):
             ("settle", "settle"),
             ("settle", "train"),
         ),
-        *(("latents", "settle"), ("results", None)),
+        *(("latents", "settle"), ("images", None), ("results", None)),
     ]
 
 
@@ -135,7 +135,7 @@ def test_hetem_reads_poses_and_conformations(hinge: Path, tmp_path: Path):
     common = ("reconstruct", hinge / "particles.star", "--system", "hetem", "--device", "cpu", *quick)
     cryoloom(*common, "-o", tmp_path / "run")
     lines = Run.open(tmp_path / "run").metrics()
-    assert [line["stage"] for line in lines] == ["poses first", "poses first", "joint", "poses", "results"]
+    assert [line["stage"] for line in lines] == ["poses first", "poses first", "joint", "poses", "images", "results"]
     assert [line["kl"] > 0 for line in lines[:3]] == [False, False, True]
     first, last = unexplained(tmp_path / "run")
     assert last < 0.95 * first

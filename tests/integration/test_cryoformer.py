@@ -48,8 +48,8 @@ CORRECTION = ("--correction.rounds", 3, "--z-start", "none", "--train.passes", 1
 @pytest.mark.parametrize(
     ("options", "left", "stages"),
     [
-        (ENCODER, 0.9, ["poses-first", "train", "poses", "results"]),
-        (CORRECTION, 0.5, ["correction", "train", "results"]),
+        (ENCODER, 0.9, ["poses-first", "train", "poses", "images", "results"]),
+        (CORRECTION, 0.5, ["correction", "train", "images", "results"]),
     ],
     ids=["encoder", "correction"],
 )

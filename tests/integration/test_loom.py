@@ -51,8 +51,16 @@ def test_a_run_leaves_what_is_promised(finished: Path):
         assert volume.shape == (24, 24, 24)
         assert torch.isfinite(volume).all()
         assert float(volume.std()) > 0
-    stages = [line["stage"] for line in Run.open(finished).metrics()]
-    assert stages == ["ab initio"] * stages.count("ab initio") + ["march"] * 4 + ["refine"] * 3 + ["results"]
+    lines = Run.open(finished).metrics()
+    one = [("ab initio", n + 1) for n in range(30)] + [("march", n + 1) for n in range(4)]
+    searches = [(half, *step) for half in (1, 2) for step in one]
+    assert [(line["half"], line["stage"], line["iteration"]) for line in lines if "half" in line] == searches
+    compared, *others = lines[len(searches) :]
+    assert [line["stage"] for line in others] == ["refine"] * 3 + ["images", "results"]
+    # Few particles: both maps are made from all of them, and agree.
+    assert (compared["stage"], compared["starts"], compared["independent"]) == ("half-sets compared", 1, False)
+    assert compared["confirmed"] == (compared["agreement"] > 0.5)
+    assert compared["agreement"] > 0.5
     assert isinstance(json.loads((finished / "alarms.json").read_text()), list)
     assert (finished / "report.html").stat().st_size > 1_000_000
     assert not (finished / "lock.json").exists()
@@ -73,7 +81,7 @@ def test_known_poses_skip_the_search(phantom_set: Path, tmp_path: Path):
     assert abs(found["resolution_over_oracle"] - 1) < 0.1
     assert torch.allclose(poses_of(run).rotation, poses_of(truth).rotation, atol=1e-5)
     assert torch.allclose(poses_of(run).shift, poses_of(truth).shift, atol=1e-3)
-    assert [line["stage"] for line in Run.open(run).metrics()] == ["results"]
+    assert [line["stage"] for line in Run.open(run).metrics()] == ["images", "results"]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +112,8 @@ def test_a_run_starts_where_another_ended(phantom_set: Path, finished: Path, tmp
 
 
 def test_two_processes_give_the_map_of_one(phantom_set: Path, tmp_path: Path):
-    few = ("--ab-initio.iterations", 8, "--ab-initio.temper-iterations", 4, "--refinement.iterations", 1)
+    few = ("--ab-initio.iterations", 8, "--ab-initio.temper-iterations", 4, "--march.iterations", 2)
+    few = (*few, "--refinement.iterations", 1)
     maps = []
     for n in (1, 2):
         arguments = ("reconstruct", phantom_set / "particles.star", "-o", tmp_path / str(n), *QUICK, *few)

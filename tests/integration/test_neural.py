@@ -46,7 +46,7 @@ def test_it_leaves_what_is_promised(found: Path):
     assert float(volume_of(found).std()) > 0
     assert len(particles_of(found)) == 400
     stages = [line["stage"] for line in Run.open(found).metrics()]
-    assert list(dict.fromkeys(stages)) == ["pretrain", "march", "align", "train", "refine", "results"]
+    assert list(dict.fromkeys(stages)) == ["pretrain", "march", "align", "train", "refine", "images", "results"]
     assert Run.open(found).finished
     assert not (found / "lock.json").exists()
 
@@ -187,7 +187,7 @@ def test_a_network_begins_with_a_volume_that_searches_found(phantom_set: Path, t
     stages = [(line["stage"], line.get("pass")) for line in lines]
     assert list(dict.fromkeys(stages)) == [
         *(("pretrain", "train"), ("march", "search"), ("march", "train"), ("reading", "train")),
-        *(("train", "train"), ("poses", "infer"), ("results", None)),
+        *(("train", "train"), ("poses", "infer"), ("images", None), ("results", None)),
     ]
     losses = [line["loss"] for line in lines if line["stage"] == "reading"]
     assert sum(losses[-10:]) < sum(losses[:10])

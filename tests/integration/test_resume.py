@@ -46,18 +46,34 @@ def without_clock(line: dict) -> dict:
     return {name: value for name, value in line.items() if name not in ("seconds", "memory_gb")}
 
 
-MARCHING = pytest.param(lambda n: n + 2, id="march")
-REFINING = pytest.param(lambda n: n + 6, id="refine")
+# A search of 30 iterations of ab initio and 4 of the march, and one more checkpoint with the map it ended with.
+SEARCH = 30 + 4 + 1
+MOMENTS = {
+    "ab initio of half 1": 7,
+    "end of half 1": SEARCH,
+    "ab initio of half 2": SEARCH + 6,
+    "march of half 2": SEARCH + 30 + 2,
+    "end of half 2": 2 * SEARCH,
+    "before the first refinement": 2 * SEARCH + 1,
+    "refine": 2 * SEARCH + 2,
+}
 
 
-@pytest.mark.parametrize("step", [pytest.param(lambda n: 7, id="ab initio"), MARCHING, REFINING])
-def test_killed_and_resumed_is_undisturbed(step, phantom_set: Path, finished: Path, tmp_path: Path):
-    searched = sum(line["stage"] == "ab initio" for line in Run.open(finished).metrics())
-    run, before = tmp_path / "run", STOP.format(step=step(searched), name="SIGKILL")
+def lines_at(step: int) -> int:
+    """Lines of metrics.jsonl as checkpoint `step` is written: one each, but none at the end of a search, and one for
+    the comparison of the half-sets."""
+    return step - step // SEARCH + (step > 2 * SEARCH)
+
+
+@pytest.mark.parametrize("step", MOMENTS.values(), ids=MOMENTS)
+def test_killed_and_resumed_is_undisturbed(step: int, phantom_set: Path, finished: Path, tmp_path: Path):
+    run, before = tmp_path / "run", STOP.format(step=step, name="SIGKILL")
     done = elsewhere("reconstruct", phantom_set / "particles.star", "-o", run, *QUICK, before=before)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (run / "lock.json").exists()
-    assert len(Run.open(run).metrics()) == step(searched)
+    lines = Run.open(run).metrics()
+    assert len(lines) == lines_at(step)
+    assert lines[-1]["stage"] == Run.open(finished).metrics()[len(lines) - 1]["stage"]
     assert not Run.open(run).finished
     cryoloom("resume", run)
     undisturbed(run, finished)

@@ -98,7 +98,7 @@ def test_poses_are_read_off_the_frames_where_a_run_that_reads_them_is_taken_over
     # The network is the same and has learnt on, in small steps: what it says has moved by little.
     assert 0.01 < float(moved.median()) < 10
     stages = list(dict.fromkeys(line["stage"] for line in Run.open(tmp_path / "run").metrics()))
-    assert stages == ["train", "poses", "results"]
+    assert stages == ["train", "poses", "images", "results"]
     assert "rotation_sigma_deg" not in particles_of(tmp_path / "run").table
     trained("tempor", filmed, tmp_path / "drawn", *on, "--pose-kl", 1)
     drawn = particles_of(tmp_path / "drawn")

@@ -1,5 +1,6 @@
 """One map laid on another: the rotation, hand and shift of the greatest correlation."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rot
 
 # Voxels a side of the maps that are searched: at a third of it, their band, 15° is still a fine step.
 _COARSE_BOX = 20
+# Voxels at the end of the box that hold no molecule.
+_RIM = 2.0
 # Difference of correlations below which coarse maps do not settle the hand.
 _UNDECIDED = 0.1
 
@@ -44,11 +47,16 @@ class _Placement(NamedTuple):
     correlation: float
 
 
-def _prepare(volume: Tensor, box: int, band: float) -> Tensor:
-    """The map at a coarser box, low-passed, without its mean and without corners, of unit norm."""
+def _prepare(volume: Tensor, box: int, band: float, rim: float = math.inf) -> Tensor:
+    """The map at a coarser box, low-passed, without corners, of unit norm; zero is its mean up to `rim` voxels inside.
+
+    A search over all placements compares maps without their mean. But what surrounds the molecule then ends with a
+    step, which lies on that of the other map only where nothing is moved: small moves would come out too small.
+    """
     small = low_pass(resample_volume(volume.float(), box), band)
-    ball = radii3(box, volume.device) < box / 2 - 1
-    small = (small - small[ball].mean()) * ball
+    radius, end = radii3(box, volume.device), box / 2 - 1
+    ball = radius < end
+    small = (small - small[ball & (radius >= end - rim)].mean()) * ball
     return small / small.norm().clamp(min=1e-30)
 
 
@@ -133,9 +141,17 @@ def _finer(volume: Tensor, reference: Tensor, placement: _Placement) -> _Placeme
     box = volume.shape[-1]
     with _one_thread():
         for small in sorted({min(box, _COARSE_BOX), min(box, 64)}):
-            moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
+            moving, target = (_prepare(v, small, small / 3, _RIM) for v in (volume, reference))
             placement = _refine(moving, target, placement, steps=25)
-    return placement
+        moving, target = (_prepare(v, small, small / 3) for v in (volume, reference))
+    return placement._replace(correlation=_correlation(moving, target, placement))
+
+
+def _correlation(moving: Tensor, reference: Tensor, placement: _Placement) -> float:
+    """Correlation of two prepared maps with the first one moved."""
+    source = mirror_volume(moving) if placement.flip else moving
+    moved = sample_moved(source, placement.rotation[None], placement.translation[None] * len(moving))[0]
+    return float((moved * reference).sum() / moved.norm().clamp(min=1e-30))
 
 
 def align_volume(volume: Tensor, reference: Tensor) -> VolumeAlignment:

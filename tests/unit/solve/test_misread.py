@@ -41,7 +41,7 @@ def known_of(tmp_path, scale_of):
 def share(known: tuple[Any, Pose], rotation: torch.Tensor, group: str = "C1") -> float:
     model, true = known
     stage = Stage("poses", 0, "infer", (), BOX / 2 - 1, 1, 0.0)
-    scope, mask = Scope(point_group(group), 2.0, 0.45 * BOX), soft_sphere(BOX, 0.45 * BOX)
+    scope, mask = Scope(point_group(group), 2.0, 0.45 * BOX, 0.9 * BOX), soft_sphere(BOX, 0.45 * BOX)
     poses = Pose.single(rotation, true.best_shift)
     return misread_share(model, stage, scope, mask, poses, first_noise(model.images))
 

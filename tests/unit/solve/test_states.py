@@ -8,7 +8,7 @@ import torch
 from cryoloom.solve.em.abinitio import AbInitioState
 from cryoloom.solve.em.pseudosymmetry import Copies
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
-from cryoloom.solve.em.stages import Trials
+from cryoloom.solve.em.starts import Found, Trials
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.run import from_plain, to_plain
 
@@ -38,7 +38,7 @@ def ab_initio_state(generator: torch.Generator) -> AbInitioState:
         sums.numerator += torch.randn(sums.numerator.shape, generator=generator, dtype=torch.complex64)
         halves.append(sums)
     volume, radial = torch.randn(16, 16, 16, generator=generator), torch.rand(8, generator=generator)
-    return AbInitioState(3, 5.25, radial, tuple(halves), volume, radial + 1, -12.5, 0.25, (0.1, 0.2))
+    return AbInitioState(3, 5.25, radial, tuple(halves), volume, radial + 1, -12.5, 0.25, (0.1, 0.2), 2)
 
 
 def test_ab_initio_state(generator, tmp_path):
@@ -46,11 +46,19 @@ def test_ab_initio_state(generator, tmp_path):
     assert same(through_a_file(AbInitioState, state, tmp_path / "s.pt"), state)
 
 
-def test_trials_with_and_without_a_best(generator, tmp_path):
-    first = Trials(1, ab_initio_state(generator), None)
-    assert same(through_a_file(Trials, first, tmp_path / "s.pt"), first)
-    second = Trials(2, ab_initio_state(generator), ab_initio_state(generator))
-    assert same(through_a_file(Trials, second, tmp_path / "s.pt"), second)
+def found(generator: torch.Generator, box: int) -> Found:
+    volume = torch.randn(box, box, box, generator=generator)
+    return Found(volume, torch.rand(box // 2, generator=generator), 4.75)
+
+
+def test_trials_under_way_and_between_two_searches(generator, tmp_path):
+    for trials in (
+        Trials(ab_initio_state(generator), False, False, ()),
+        Trials(ab_initio_state(generator), True, True, (found(generator, 16),)),
+        # Maps of later starts may lie on a larger box.
+        Trials(None, False, False, (found(generator, 16), found(generator, 16), found(generator, 20))),
+    ):
+        assert same(through_a_file(Trials, trials, tmp_path / "s.pt"), trials)
 
 
 def test_refine_state(generator, tmp_path):

@@ -14,7 +14,7 @@ from cryoloom.physics.fourier import (
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.so3 import point_group, random_rotations
 from cryoloom.solve.em.masks import soft_sphere
-from cryoloom.solve.em.sums import SliceSums
+from cryoloom.solve.em.sums import SliceSums, cosets, grid_turns
 
 CERTAIN = torch.full((16,), 1e4)
 
@@ -52,6 +52,50 @@ def test_symmetry_mates_are_inserted_too(blobs, many_rotations, sums_of):
 def test_the_map_of_a_point_group_has_its_symmetry(blobs, many_rotations, sums_of):
     volume = sums_of(blobs, many_rotations, point_group("D2")).volume(CERTAIN)
     assert correlation(volume[1:, 1:, 1:], half_turn(volume)[1:, 1:, 1:]) > 0.9999
+
+
+# Point group: its size, and how many of its turns take the grid onto itself, with RELION's axes.
+GROUPS = {
+    "C1": (1, 1),
+    "C2": (2, 2),
+    "C4": (4, 4),
+    "D2": (4, 4),
+    "D3": (6, 2),
+    "D7": (14, 2),
+    "T": (12, 1),
+    "O": (24, 24),
+    "I1": (60, 12),
+    "I2": (60, 12),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_cosets_and_grid_turns_make_up_the_group(name: str):
+    group = point_group(name)
+    turns, kept = grid_turns(group), cosets(group)
+    assert (len(group), len(turns)) == GROUPS[name]
+    assert len(kept) * len(turns) == len(group)
+    assert torch.equal(kept[0], torch.eye(3))
+    products = torch.einsum("kij,hjl->khil", kept, turns).flatten(0, 1)
+    apart = (products[:, None] - group).abs().amax((2, 3))
+    assert sorted(apart.argmin(1).tolist()) == list(range(len(group)))
+    assert float(apart.amin(1).max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_cosets_give_the_volume_of_all_mates_one_by_one(name: str, generator):
+    group, lattice, band = point_group(name), FrequencyLattice.of_box(32).prefix(10.0), 10.0
+    rotations = random_rotations(5, generator)
+    spectra = torch.randn(5, len(lattice), generator=generator, dtype=torch.complex64)
+    power = torch.rand(5, len(lattice), generator=generator)
+    sums = SliceSums.zeros(32, band, group)
+    sums.add(spectra, power, rotations, lattice)
+    one_by_one = SliceSums.zeros(32, band, torch.eye(3)[None])
+    for element in group:
+        one_by_one.add(spectra, power, rotations @ element, lattice)
+    for ssnr in (CERTAIN, torch.linspace(10, 0.1, 16)):
+        expected = one_by_one.volume(ssnr)
+        assert (sums.volume(ssnr) - expected).norm() < 1e-4 * expected.norm()
 
 
 def test_shares_add_up_to_the_whole(blobs, many_rotations, sums_of):

@@ -68,14 +68,18 @@ class March(AbInitio):
         return Bands(last, last, finest_step(scope.group))
 
     def go_on(self, found: AbInitioState) -> AbInitioState:
-        """The state of a finished soft search, on this search's box."""
+        """The state of a finished soft search, on this search's box and within its last band.
+
+        Symmetric molecules reach finer bands softly than a short march goes to.
+        """
+        band = min(found.band, self.bands.last)
         box, device = self.images.box, self.images.device
         volume = on_box(found.volume, box) * self.mask
         noise = first_noise(self.images)
-        noise[: int(found.band) + 1] = found.noise[: int(found.band) + 1]
+        noise[: int(band) + 1] = found.noise[: int(band) + 1]
         ssnr = torch.ones(box // 2, device=device)
         empty = self._empty()
-        return AbInitioState(0, found.band, noise, (empty, empty), volume, ssnr, found.log_evidence, 0.0, ())
+        return AbInitioState(0, band, noise, (empty, empty), volume, ssnr, found.log_evidence, 0.0, ())
 
     def converged(self, state: AbInitioState) -> bool:
         """Whether the band arrived some iterations ago, or the iterations are used up."""

@@ -17,6 +17,9 @@ _ITERATIONS = 5
 # Part of the molecule's mass inside of the radius that is reported.
 _INSIDE = 0.95
 _CLEAR = 25.0
+# Standard errors by which mass must grow to count as the molecule's. Its own features, which differ from view to view,
+# add to what noise does.
+_SURE = 5.0
 _MEASURED_BAND = 16.0
 # How much wider than the molecule the sphere is that holds it.
 _MARGIN = 1.05
@@ -46,8 +49,8 @@ class SphericalAverage(NamedTuple):
 def spherical_average(images: WorkingImages, shift_px: float, n: int = 1000) -> SphericalAverage:
     """The round molecule that explains up to `n` images best, each moved by at most `shift_px`: EM over shifts alone.
 
-    Its transform is real and radial, h(|k|) = Σ C Re(y exp(2πi k·t/D))/σ² / Σ C²/σ² per shell, so that every image is
-    compared with one template. A Wiener filter takes off what is noise; ρ(r) = Σ 4π k² h(k) sinc(2 k r/D) / D³.
+    Its transform h(|k|) is real and radial, so that every image is compared with one template S h, of least squares
+    Σ |C S h − y exp(2πi k·t/D)|²/σ². A Wiener filter takes off what is noise; ρ(r) = Σ 4π k² h(k) sinc(2 k r/D) / D³.
     """
     index = torch.linspace(0, len(images) - 1, min(n, len(images))).long()
     evidence = images.evidence(index, first_noise(images), images.box / 2 - 1)
@@ -55,22 +58,23 @@ def spherical_average(images: WorkingImages, shift_px: float, n: int = 1000) -> 
     shifts = shift_disc(shift_px, 1.0).to(images.device)
     back = shift_phases(lattice.k, -shifts, lattice.box)
     prior = shift_log_prior(shifts, shift_px)
-    power = lattice.shell_mean(evidence.power.mean(0)).clamp(min=1e-12)
-    transform = lattice.shell_mean(evidence.weighted.real.mean(0)) / power
+    waves = _radial_waves(lattice.radius, images.box // 2)
+    covariance = torch.linalg.inv((waves.T * evidence.power.mean(0)) @ waves)
+    transform = covariance @ (waves.T @ evidence.weighted.real.mean(0))
     for _ in range(_ITERATIONS):
-        template = lattice.from_shells(transform)
-        weight = torch.softmax(2 * ((evidence.weighted * template) @ back.T).real + prior, 1)
-        transform = lattice.shell_mean(_centred_mean(evidence, weight, back)) / power
-    count = torch.bincount(lattice.shell, minlength=lattice.n_shells)[: lattice.n_shells].clamp(min=1)
-    variance = 1 / (2 * len(index) * power * count)
+        weight = torch.softmax(2 * ((evidence.weighted * (waves @ transform)) @ back.T).real + prior, 1)
+        transform = covariance @ (waves.T @ _centred_mean(evidence, weight, back))
+    variance = covariance.diagonal() / (2 * len(index))
     excess = transform.square() / variance
-    transform = transform * (1 - 1 / excess.clamp(min=1e-12)).clamp(min=0)
-    # The mean grey value is not known: the lowest shell stands in for it, and carries no weight in the integral.
-    radius, density = _density(transform, images.box)
-    mass = (density * radius.square()).cumsum(0)
-    end = int(mass.abs().argmax())
+    gain = (1 - 1 / excess.clamp(min=1e-12)).clamp(min=0)
+    radius, wave = _waves(len(transform), images.box, images.device)
+    inner = (wave * radius.square()[:, None]).cumsum(0)
+    mass, error = inner @ (transform * gain), (inner.square() @ (variance * gain.square())).sqrt()
+    # The mass inside of a radius wanders on in empty solvent: where it ends it must have grown beyond its error.
+    end = int((mass.abs() - _SURE * error).argmax())
     inside = int(torch.nonzero(mass.abs() >= _INSIDE * mass[end].abs())[0, 0])
-    sign, clarity = (1 if mass[end] >= 0 else -1), float(excess[1:].max())
+    sign, clarity = (1 if mass[end] >= 0 else -1), float(excess.max())
+    density = wave @ (transform * gain)
     return SphericalAverage(radius, density, float(radius[inside]), float(radius[end]), sign, clarity)
 
 
@@ -108,9 +112,20 @@ def _centred_mean(evidence: Evidence, weight: Tensor, back: Tensor) -> Tensor:
     return (evidence.weighted * moved).real.mean(0)
 
 
-def _density(transform: Tensor, box: int) -> tuple[Tensor, Tensor]:
-    """Radii (R,) in half pixels up to half the box, and the density (R,) of a radial transform (D/2,)."""
-    radius = torch.arange(0, box // 2, 0.5, device=transform.device)
-    k = torch.arange(len(transform), device=transform.device)
-    wave = torch.sinc(2 * k * radius[:, None] / box)
-    return radius, (4 * math.pi * k.square() * transform * wave).sum(1) / box**3
+def _radial_waves(radius: Tensor, shells: int) -> Tensor:
+    """What a radial transform with values at 1 … `shells` − 1 Fourier pixels is at any `radius` (P,): (P, shells − 1).
+
+    A molecule that the box holds has a k h(k) that its whole numbers settle (Shannon): h(k) = Σ n/k h(n) (sinc(k − n)
+    − sinc(k + n)). Means over shells are not these values: the first shells hold few coefficients, off their middle.
+    The origin, where the mean grey value is not known, is left out.
+    """
+    n, k = torch.arange(1, shells, device=radius.device), radius[:, None]
+    wave = n / k.clamp(min=0.5) * (torch.sinc(k - n) - torch.sinc(k + n))
+    return torch.where(k > 0, wave, 0.0)
+
+
+def _waves(shells: int, box: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Radii (R,) in half pixels up to half the box, and what each value of a transform adds to the density (R, K)."""
+    radius = torch.arange(0, box // 2, 0.5, device=device)
+    k = torch.arange(1, shells + 1, device=device)
+    return radius, 4 * math.pi * k.square() * torch.sinc(2 * k * radius[:, None] / box) / box**3
