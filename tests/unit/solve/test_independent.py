@@ -14,7 +14,7 @@ from cryoloom.physics.fourier import (
 )
 from cryoloom.physics.rigid import apply_to_volume, low_pass
 from cryoloom.physics.so3 import matrix_from_rotvec, point_group
-from cryoloom.solve.em.independent import agreement, flattened, group_axis, on_box, without_round_part
+from cryoloom.solve.em.independent import compare_maps, flattened, group_axis, on_box, without_round_part
 
 BAND = 8.0
 ALONE = torch.eye(3)[None]
@@ -57,21 +57,21 @@ def symmetric(volume: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_moved_copy_is_found_again(molecule, flip: bool):
-    found = agreement(noisy(molecule, 1), noisy(moved(molecule, flip), 2), BAND, ALONE)
+    found = compare_maps(noisy(molecule, 1), noisy(moved(molecule, flip), 2), BAND, ALONE)
     assert found.hand_flipped == flip
     assert found.mean(0.5 * BAND, BAND) > 0.85
     assert float(fourier_shell_correlation(found.volume, molecule)[1 : int(BAND)].min()) > 0.85
 
 
 def test_two_molecules_do_not_agree(molecule):
-    assert agreement(molecule, atoms(2), BAND, ALONE).mean(0.5 * BAND, BAND) < 0.4
+    assert compare_maps(molecule, atoms(2), BAND, ALONE).mean(0.5 * BAND, BAND) < 0.4
 
 
 def test_two_balls_of_a_size_do_not_agree():
     ball = low_pass((radii3(32) < 10).float(), BAND)
     a, b = (noisy(ball, seed, 0.5) for seed in (1, 2))
     assert float(fourier_shell_correlation(a, b)[1 : int(BAND)].mean()) > 0.7
-    assert agreement(a, b, BAND, ALONE).mean(0.5 * BAND, BAND) < 0.4
+    assert compare_maps(a, b, BAND, ALONE).mean(0.5 * BAND, BAND) < 0.4
 
 
 @pytest.mark.parametrize("name", ["C4", "D2"])
@@ -80,7 +80,7 @@ def test_a_symmetric_map_stays_symmetric(molecule, name: str):
     whole = symmetric(molecule, group)
     # About the axis any turn is allowed for Cn, and half-way between two axes for Dn.
     turn = matrix_from_rotvec(torch.tensor([0.0, 0.0, 0.6 if name == "C4" else torch.pi / 2]))
-    found = agreement(noisy(whole, 1), symmetric(noisy(apply_to_volume(whole, turn, True), 2), group), BAND, group)
+    found = compare_maps(noisy(whole, 1), symmetric(noisy(apply_to_volume(whole, turn, True), 2), group), BAND, group)
     assert found.mean(0.5 * BAND, BAND) > 0.85
     for element in group[1:]:
         again = apply_to_volume(found.volume, element)
