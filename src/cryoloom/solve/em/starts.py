@@ -94,8 +94,8 @@ class HalfSearches:
             number = len(trials.found)
             if trials.state is None and number % 2 == 0 and number:
                 pair = self.best_pair(trials.found)
+                self._record_pair(pair)
                 if pair.confirmed or number == 2 * self.settings.starts:
-                    self._record_pair(pair)
                     return pair
             trials = self._search(trials, number)
 
@@ -177,4 +177,5 @@ class HalfSearches:
             self.session.run.record(**metrics)
         each = self.settings.iterations + self.march.iterations
         total = 2 * self.settings.starts * each
-        self.session.progress("ab initio", total, total, f"half-maps agree: {pair.agreement:.2f}")
+        done = total if pair.confirmed else 2 * pair.starts * each
+        self.session.progress("ab initio", done, total, f"half-maps agree: {pair.agreement:.2f}")
