@@ -33,6 +33,20 @@ def low_pass(volume: Tensor, band: float) -> Tensor:
     return centred_ifft3(centred_fft3(volume) * filter_)
 
 
+def without_round_part(volume: Tensor) -> Tensor:
+    """A map (D, D, D) less its mean over spheres around the centre, linear between radii of whole voxels."""
+    radius = radii3(volume.shape[-1], volume.device)
+    low = radius.floor().long()
+    part = radius - low
+    size = int(low.max()) + 2
+    weight, total = volume.new_zeros(size), volume.new_zeros(size)
+    for index, share in ((low, 1 - part), (low + 1, part)):
+        weight.index_add_(0, index.flatten(), share.flatten())
+        total.index_add_(0, index.flatten(), (share * volume).flatten())
+    mean = total / weight.clamp(min=1e-6)
+    return volume - (mean[low] * (1 - part) + mean[low + 1] * part)
+
+
 def sample_moved(volume: Tensor, rotation: Tensor, translation: Tensor, oversampling: int = 1) -> Tensor:
     """Maps (B, D, D, D) turned by `rotation` (B, 3, 3), then moved by `translation` (B, 3) voxels, trilinearly.
 

@@ -18,7 +18,7 @@ from cryoloom.evaluate.bench.page import make_page
 from cryoloom.evaluate.bench.success_runs import molecule_named
 from cryoloom.evaluate.bench.success_store import Cell, Choice, Store, measure_cells
 from cryoloom.evaluate.bench.tables import Notebook, Order, Skip, measure_table
-from cryoloom.physics.rigid import apply_to_volume
+from cryoloom.physics.rigid import apply_to_volume, without_round_part
 from cryoloom.physics.so3 import point_group, random_rotations
 from cryoloom.simulate.density import density_from_structure
 
@@ -128,7 +128,7 @@ def test_rows_are_judged_anew_from_their_numbers_when_they_are_read(tmp_path):
 
 def test_a_bare_shell_is_not_taken_for_the_molecule(tmp_path):
     truth = success_molecules.shell(48, 3.5)
-    bare = truth - success_molecules.not_round(truth)
+    bare = truth - without_round_part(truth)
     (tmp_path / "truth").mkdir()
     (tmp_path / "volumes").mkdir()
     write_volume(tmp_path / "truth/volume.mrc", truth, 3.5)
@@ -193,7 +193,7 @@ def test_rod_and_shell_look_different_from_everywhere():
         assert float(volume.max()) > 0
         ends = torch.cat([volume[face].flatten() for face in (0, -1)])
         assert float(ends.max()) < 0.01 * float(volume.max())
-        detail = success_molecules.not_round(volume)
+        detail = without_round_part(volume)
         for rotation in random_rotations(8, torch.Generator().manual_seed(0)):
             turned = apply_to_volume(detail, rotation, False, torch.zeros(3))
             assert float((turned * detail).sum() / (turned.norm() * detail.norm())) < 0.9

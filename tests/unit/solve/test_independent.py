@@ -12,9 +12,9 @@ from cryoloom.physics.fourier import (
     resample_volume,
     shell_sums3,
 )
-from cryoloom.physics.rigid import apply_to_volume, low_pass
+from cryoloom.physics.rigid import apply_to_volume, low_pass, without_round_part
 from cryoloom.physics.so3 import matrix_from_rotvec, point_group
-from cryoloom.solve.em.independent import compare_maps, flattened, group_axis, on_box, without_round_part
+from cryoloom.solve.em.independent import compare_maps, flattened, group_axis, on_box
 
 BAND = 8.0
 ALONE = torch.eye(3)[None]

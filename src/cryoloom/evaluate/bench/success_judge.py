@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from cryoloom.data.mrc import read_volume
-from cryoloom.evaluate.bench.success_molecules import not_round
 from cryoloom.evaluate.fsc import FSCCurve
 from cryoloom.evaluate.truth import true_map
-from cryoloom.physics.rigid import low_pass
+from cryoloom.physics.rigid import low_pass, without_round_part
 
 # A map is right that is about as fine as its images allow, or whose poses are right, and that also shows, of what is
 # not round, what the truth shows. Hands and the molecule's symmetry are taken out by `evaluate`; a symmetric molecule
@@ -76,7 +75,7 @@ def likeness_of_rest(run: Path, truth: Path, oracle_angst: float) -> float:
     volume, pixel_size = read_volume(run / "volumes/aligned_to_truth.mrc")
     box = volume.shape[-1]
     band = box * pixel_size / (RATIO * oracle_angst)
-    parts = [low_pass(not_round(v), band) for v in (volume, true_map(truth, box, pixel_size))]
+    parts = [low_pass(without_round_part(v), band) for v in (volume, true_map(truth, box, pixel_size))]
     a, b = (part - part.mean() for part in parts)
     return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-30))
 

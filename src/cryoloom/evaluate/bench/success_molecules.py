@@ -12,7 +12,6 @@ from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.data.structure import read_structure
 from cryoloom.evaluate.bench.tables import Notebook
-from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import point_group
 from cryoloom.simulate.density import density_from_map
 
@@ -152,17 +151,6 @@ def _blobs(centres: Tensor, box: int, pixel_size: float, generator: torch.Genera
     axis = (torch.arange(box) - box // 2) * pixel_size
     x, y, z = (torch.exp(-((axis - centres[:, d : d + 1]) ** 2) / (2 * width**2)) for d in range(3))
     return torch.einsum("n,nk,nj,ni->kji", weights, z, y, x)
-
-
-def not_round(volume: Tensor) -> Tensor:
-    """A map (D, D, D) without its radial average about the centre D//2: what tells one shell from another."""
-    radius = radii3(volume.shape[-1], volume.device).flatten()
-    low, part = radius.long(), (radius - radius.floor()).to(volume)
-    flat, n = volume.flatten(), int(low.max()) + 2
-    total = volume.new_zeros(n).index_add_(0, low, flat * (1 - part)).index_add_(0, low + 1, flat * part)
-    weight = volume.new_zeros(n).index_add_(0, low, 1 - part).index_add_(0, low + 1, part)
-    profile = total / weight.clamp(min=1e-6)
-    return volume - ((1 - part) * profile[low] + part * profile[low + 1]).reshape(volume.shape)
 
 
 def preferred_views(path: Path, count: int = 20_000, cap_deg: float = 30.0, denser: float = 5.0) -> None:

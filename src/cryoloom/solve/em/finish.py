@@ -2,6 +2,7 @@
 
 from cryoloom.data.particles import Particles
 from cryoloom.physics.fourier import crossing_shell
+from cryoloom.physics.rigid import without_round_part
 from cryoloom.solve.em.alarms import (
     Alarm,
     copies_alarms,
@@ -13,7 +14,6 @@ from cryoloom.solve.em.alarms import (
     resolution_alarms,
     symmetry_alarms,
 )
-from cryoloom.solve.em.independent import without_round_part
 from cryoloom.solve.em.postprocess import Postprocessed, agreement_alarms, postprocess
 from cryoloom.solve.em.pseudosymmetry import BAND, find_copies, mirror_agreement
 from cryoloom.solve.em.refine import Refinement, RefineState

@@ -15,7 +15,7 @@ from cryoloom.physics.fourier import (
     resample_volume,
     shell_sums3,
 )
-from cryoloom.physics.rigid import apply_to_volume
+from cryoloom.physics.rigid import apply_to_volume, without_round_part
 
 
 class MapComparison(NamedTuple):
@@ -44,20 +44,6 @@ def compare_maps(volume: Tensor, other: Tensor, band: float, group: Tensor) -> M
     placed = _symmetrised(found.apply(other), group)
     fsc = fourier_shell_correlation(without_round_part(volume), without_round_part(placed))
     return MapComparison(placed, fsc, found.hand_flipped)
-
-
-def without_round_part(volume: Tensor) -> Tensor:
-    """A map (D, D, D) less its mean over spheres around the centre, linear between radii of whole voxels."""
-    radius = radii3(volume.shape[-1], volume.device)
-    low = radius.floor().long()
-    part = radius - low
-    size = int(low.max()) + 2
-    weight, total = volume.new_zeros(size), volume.new_zeros(size)
-    for index, share in ((low, 1 - part), (low + 1, part)):
-        weight.index_add_(0, index.flatten(), share.flatten())
-        total.index_add_(0, index.flatten(), (share * volume).flatten())
-    mean = total / weight.clamp(min=1e-6)
-    return volume - (mean[low] * (1 - part) + mean[low + 1] * part)
 
 
 def flattened(volume: Tensor, band: float) -> Tensor:

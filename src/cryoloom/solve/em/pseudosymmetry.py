@@ -8,9 +8,9 @@ from torch import Tensor
 from cryoloom.physics.alignment import refine_volume
 from cryoloom.physics.fourier import FrequencyLattice, fourier_shell_correlation, shift_phases
 from cryoloom.physics.project import FourierSlice
-from cryoloom.physics.rigid import MIRROR, mirror_volume
+from cryoloom.physics.rigid import MIRROR, mirror_volume, without_round_part
 from cryoloom.physics.so3 import RotationGrid, angular_distance, matrix_from_rotvec, random_rotations
-from cryoloom.solve.em.independent import flattened, without_round_part
+from cryoloom.solve.em.independent import flattened
 from cryoloom.solve.em.masks import low_pass
 
 VIEWS = 24
@@ -90,10 +90,7 @@ def mirror_correlation(volume: Tensor, band: float) -> float:
     The reflection in the plane of normal n through the centre is V(−R x), R the half turn about n, and its transform
     conj V̂(R k). A molecule's own is small; one that a network has learnt from one side only is its own mirror image.
     """
-    correlate = _SelfCorrelation(volume, min(BAND, band), mirrored=True)
-    normal = _half_sphere(volume.device)
-    half_turns = 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=volume.device)
-    return float(correlate(half_turns).max())
+    return float(_SelfCorrelation(volume, min(BAND, band), mirrored=True)(_half_turns(volume.device)).max())
 
 
 def mirror_agreement(volume: Tensor, band: float) -> float:
@@ -103,18 +100,19 @@ def mirror_agreement(volume: Tensor, band: float) -> float:
     hand at low resolution, and a mixture of both hands explains images well there: its mirror image is itself.
     """
     flat = flattened(without_round_part(volume), band)
-    correlate, normal = _SelfCorrelation(volume, min(BAND, band), mirrored=True), _half_sphere(volume.device)
-    half_turns = 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=volume.device)
-    best = half_turns[correlate(half_turns).argmax()].cpu()
+    half_turns = _half_turns(volume.device)
+    best = half_turns[_SelfCorrelation(volume, min(BAND, band), mirrored=True)(half_turns).argmax()].cpu()
     # Reflection −R is the mirror image V(M x) turned by −R M.
     placed = refine_volume(mirror_volume(flat), flat, -best @ MIRROR, False, torch.zeros(3))
     return float(fourier_shell_correlation(placed.volume, flat)[int(band / 2) : int(band) + 1].mean())
 
 
-def _half_sphere(device: torch.device) -> Tensor:
+def _half_turns(device: torch.device) -> Tensor:
+    """Half turns (n, 3, 3) about the directions of a 7.5° grid over half a sphere."""
     grid = RotationGrid(3)
     normal = grid.rotations(torch.arange(0, len(grid), grid.n_inplane))[:, 2].to(device)
-    return normal[normal[:, 2] >= 0]
+    normal = normal[normal[:, 2] >= 0]
+    return 2 * normal[:, :, None] * normal[:, None] - torch.eye(3, device=device)
 
 
 def _centre(volume: Tensor, band: float) -> Tensor:
