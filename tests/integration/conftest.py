@@ -22,7 +22,7 @@ from cryoloom.solve.run import Run
 
 # One start and less than half the iterations: enough for a clear molecule in 24 pixels.
 QUICK = (
-    *("--ab-initio.starts", "1", "--ab-initio.batch-size", "150"),
+    *("--ab-initio.starts", "1", "--ab-initio.first-maps", "1", "--ab-initio.batch-size", "150"),
     *("--ab-initio.iterations", "30", "--ab-initio.temper-iterations", "12"),
     *("--march.certain", "1", "--march.iterations", "4", "--march.batch-size", "100"),
     *("--refinement.iterations", "3", "--refinement.global-iterations", "1", "--device", "cpu"),

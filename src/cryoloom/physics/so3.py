@@ -154,6 +154,19 @@ def point_group(name: str) -> Tensor:
     raise ValueError(f"unknown point group {name!r}: expected Cn, Dn, T, O, I, I1 or I2")
 
 
+def nearest_equivalent(rotation: Tensor, reference: Tensor, group: Tensor) -> Tensor:
+    """Of the rotations R·g, which show a molecule of point group `group` (n, 3, 3) alike, those nearest to others.
+
+    rotation, reference: (…, 3, 3), of shapes that fit together. Returns (…, 3, 3).
+    """
+    if len(group) == 1:
+        return rotation.expand(torch.broadcast_shapes(rotation.shape, reference.shape))
+    every = rotation[..., None, :, :] @ group.to(rotation)
+    trace = (every * reference[..., None, :, :]).sum((-2, -1))
+    best = trace.argmax(-1)[..., None, None, None].expand(*trace.shape[:-1], 1, 3, 3)
+    return every.expand(*trace.shape, 3, 3).gather(-3, best).squeeze(-3)
+
+
 def asymmetric_unit(rotations: Tensor, group: Tensor) -> Tensor:
     """Which rotations (n,) lie in the cell of the identity: no R·g is turned by less than R (symmetry acts as R·g)."""
     traces = torch.einsum("nij,gji->ng", rotations, group)

@@ -186,3 +186,15 @@ def test_asymmetric_unit_is_one_cell_of_the_group(name, order, generator):
     assert float(kept.float().mean()) == pytest.approx(share, abs=4 * math.sqrt(share / 6_000))
     copies = torch.stack([so3.asymmetric_unit(rotations[:500] @ g, group) for g in group])
     assert (copies.sum(0) >= 1).all()
+
+
+@pytest.mark.parametrize("name", ["C1", "C3", "D2", "O"])
+def test_the_nearest_equivalent_is_a_turn_by_the_group_and_none_is_nearer(name, generator):
+    group = so3.point_group(name)
+    reference = so3.random_rotations(20, generator)[:, None]
+    rotation = so3.random_rotations(60, generator).view(20, 3, 3, 3)
+    found = so3.nearest_equivalent(rotation, reference, group)
+    every = rotation[:, :, None] @ group
+    assert float(so3.angular_distance(every, found[:, :, None]).amin(2).max()) < 0.1
+    nearest = so3.angular_distance(every, reference[:, :, None]).amin(2)
+    assert torch.allclose(so3.angular_distance(found, reference), nearest, atol=0.05)

@@ -5,7 +5,14 @@ import torch
 
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import matrix_from_rotvec, random_rotations
-from cryoloom.solve.em.alarms import map_alarms, mirror_alarms, misread_alarms, pose_alarms, resolution_alarms
+from cryoloom.solve.em.alarms import (
+    map_alarms,
+    mirror_alarms,
+    misread_alarms,
+    pose_alarms,
+    resolution_alarms,
+    undecided_alarms,
+)
 from cryoloom.solve.em.refine import ParticlePoses
 
 
@@ -80,6 +87,16 @@ def test_the_views_across_a_hemisphere_are_not_one_orientation():
 def test_poses_unknown():
     rotation = random_rotations(100, torch.Generator().manual_seed(3))
     assert names(pose_alarms(poses(rotation, sigma=60.0))) == ["poses-unknown"]
+
+
+def test_poses_undecided():
+    """A mixture of two views leaves each particle two poses; a few uncertain particles are no sign of one."""
+    found = poses(random_rotations(100, torch.Generator().manual_seed(4)))
+    assert undecided_alarms(found) == []
+    found.max_posterior[:20] = 0.6
+    assert undecided_alarms(found) == []
+    found.max_posterior[:60] = 0.55
+    assert names(undecided_alarms(found)) == ["poses-undecided"]
 
 
 def test_nothing_above_the_lowest_shells():

@@ -8,7 +8,7 @@ import torch
 from cryoloom.solve.em.abinitio import AbInitioState
 from cryoloom.solve.em.pseudosymmetry import Copies
 from cryoloom.solve.em.refine import ParticlePoses, RefineState
-from cryoloom.solve.em.starts import Found, Trials
+from cryoloom.solve.em.starts import FirstMaps, Found, Trials
 from cryoloom.solve.em.sums import SliceSums
 from cryoloom.solve.run import from_plain, to_plain
 
@@ -48,15 +48,17 @@ def test_ab_initio_state(generator, tmp_path):
 
 def found(generator: torch.Generator, box: int) -> Found:
     volume = torch.randn(box, box, box, generator=generator)
-    return Found(volume, torch.rand(box // 2, generator=generator), 4.75)
+    return Found(volume, torch.rand(box // 2, generator=generator), 4.75, -20.5, 0.125)
 
 
 def test_trials_under_way_and_between_two_searches(generator, tmp_path):
     for trials in (
-        Trials(ab_initio_state(generator), False, False, ()),
-        Trials(ab_initio_state(generator), True, True, (found(generator, 16),)),
+        Trials(),
+        Trials(ab_initio_state(generator), FirstMaps(1, ab_initio_state(generator), -3.5)),
+        Trials(None, FirstMaps(2, ab_initio_state(generator), -3.5)),
+        Trials(ab_initio_state(generator), marching=True, certain=True, found=(found(generator, 16),)),
         # Maps of later starts may lie on a larger box.
-        Trials(None, False, False, (found(generator, 16), found(generator, 16), found(generator, 20))),
+        Trials(found=(found(generator, 16), found(generator, 16), found(generator, 20))),
     ):
         assert same(through_a_file(Trials, trials, tmp_path / "s.pt"), trials)
 

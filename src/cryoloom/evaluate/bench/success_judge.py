@@ -29,6 +29,7 @@ DOUBTS = frozenset(
         "not-a-number",
         "one-orientation",
         "outline-only",
+        "poses-undecided",
         "poses-unknown",
     }
 )

@@ -24,10 +24,10 @@ from cryoloom.solve.team import Team
 
 # Resolution elements across the molecule at which a grid of 1° begins to blur it: c = 75 / step.
 _CYCLES_TIMES_DEGREES = 75.0
-# A molecule of higher symmetry has fewer features of its own at the same resolution, and needs a higher first band.
-_FIRST_CYCLES, _LAST_CYCLES, _GROUP_POWER = 3.2, 10.0, 0.2
-# From the third start on each begins at a band higher by this factor: what misled the others lies at low frequencies.
-_HIGHER = 1.4
+# Where searches begin. A band that shows too little leads to wrong maps, one that shows too much to none. Molecules of
+# more copies than these have fewer features of their own, and begin one band or two further up.
+_FIRST_CYCLES, _COPIES = (3.2, 4.4, 6.0), (6, 14)
+_LAST_CYCLES = 10.0
 # How far a search goes at least, as a factor of its first band.
 _ON = 1.25
 # Iterations at the first band after the likelihood counts in full.
@@ -44,7 +44,10 @@ class AbInitioSettings(BaseModel, extra="forbid"):
         default=110, gt=0, description="Iterations after which a search stops even if the map still improves."
     )
     starts: int = Field(
-        default=3, gt=0, description="Most random starts for each half-set; stops when two halves' maps agree."
+        default=3, gt=0, description="Most searches of each half-set; stops when two halves' maps agree."
+    )
+    first_maps: int = Field(
+        default=3, gt=0, description="Random starts of the first search, of which the likeliest first map goes on."
     )
     first_resolution: float | None = Field(
         default=None, gt=0, description="Resolution of the first iteration, Å; else a third of the diameter, or finer."
@@ -59,6 +62,11 @@ class AbInitioSettings(BaseModel, extra="forbid"):
     )
     temper_iterations: int = Field(default=30, gt=0, description="Iterations until the likelihood counts in full.")
 
+    @property
+    def first_iterations(self) -> int:
+        """Iterations at the first band."""
+        return min(self.temper_iterations + _HOLD, self.iterations)
+
 
 class Bands(NamedTuple):
     """First and last band of a search in Fourier pixels, and its finest angular step in degrees."""
@@ -69,11 +77,10 @@ class Bands(NamedTuple):
 
     @classmethod
     def of(cls, settings: AbInitioSettings, scope: Scope, images: WorkingImages, attempt: int = 0) -> "Bands":
-        """From resolutions in Å, or from the molecule's diameter and symmetry; late attempts (from 0) begin higher."""
+        """From resolutions in Å, or from the molecule's diameter and symmetry; each attempt begins at another band."""
         s, field_angst = settings, images.box * images.pixel_size
-        cycles = min(
-            _FIRST_CYCLES * len(scope.group) ** _GROUP_POWER * _HIGHER ** max(0, attempt - 1), _LAST_CYCLES / _ON
-        )
+        begin = attempt + sum(len(scope.group) > copies for copies in _COPIES)
+        cycles = _FIRST_CYCLES[begin % len(_FIRST_CYCLES)]
         first = max(field_angst / s.first_resolution if s.first_resolution else scope.band(cycles, images.box), 2.5)
         # Higher starts need finer angles than are tried at the first, and go on for a shorter way.
         far = _ON * scope.cycles(first, images.box)
@@ -136,7 +143,7 @@ class AbInitio:
         self.images, self.rows, self.settings = images, rows, settings
         self.scope, self.bands, self.team = scope, bands, team
         self.mask = soft_sphere(images.box, scope.radius_px, device=images.device)
-        self.hold = settings.temper_iterations + _HOLD
+        self.hold = settings.first_iterations
         # An image of a symmetric molecule counts many times, and grids finer than usual cost as much more.
         finer = min(1.0, (bands.finest / finest_step(scope.group)) ** 1.5)
         self.batch_size = max(2, round(settings.batch_size * finer / len(scope.group) ** (1 / 6)))

@@ -18,6 +18,8 @@ _MIRRORED = 0.7
 _MISREAD, _LOST = 0.1, 0.5
 # Of a wrong map of apoferritin, a mixture of both hands, 0.5 over its finer half; of right maps 0.1 to 0.2.
 _MIXED = 0.35
+# Mean posterior beside the best pose: 0 to 0.01 with right maps, 0.3 with mixtures of several poses.
+_UNDECIDED = 0.2
 # Resolution elements across the molecule below which every search agrees with every other.
 _ENVELOPE_CYCLES = 5.0
 
@@ -120,6 +122,21 @@ def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
         )
         found.append(Alarm("poses-unknown", "error", message, advice))
     return found
+
+
+def undecided_alarms(poses: ParticlePoses) -> list[Alarm]:
+    """What poses give away that are not certain, of a molecule that does not repeat itself."""
+    beside = float((1 - poses.max_posterior).mean())
+    if beside <= _UNDECIDED:
+        return []
+    message = (
+        f"Other orientations explain the particles nearly as well: their posterior is {100 * beside:.0f} % on average."
+    )
+    advice = (
+        "The map may be a mixture of several views or of both hands: try another --seed, --symmetry if the molecule "
+        "has one, or more particles; max_posterior shows which particles are certain."
+    )
+    return [Alarm("poses-undecided", "warning", message, advice)]
 
 
 def halves_alarms(agreement: float, confirmed: bool, starts: int) -> list[Alarm]:

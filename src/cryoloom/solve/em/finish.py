@@ -13,6 +13,7 @@ from cryoloom.solve.em.alarms import (
     pose_alarms,
     resolution_alarms,
     symmetry_alarms,
+    undecided_alarms,
 )
 from cryoloom.solve.em.postprocess import Postprocessed, agreement_alarms, postprocess
 from cryoloom.solve.em.pseudosymmetry import BAND, find_copies, mirror_agreement
@@ -61,5 +62,7 @@ def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, ses
     # A shell is the same however it is turned: only what is not round can be symmetric.
     copies = find_copies(without_round_part(masked), resolved).beyond(scope.group.cpu())
     name = exact_symmetry(copies, float(post.fsc[2 : int(min(BAND, resolved)) + 1].mean()))
-    # A map that is as symmetric as its half-maps can tell is not nearly so.
-    return found + (symmetry_alarms(name) if name else copies_alarms(state.copies, state.poses))
+    # A map that is as symmetric as its half-maps can tell is not nearly so. Both have equal poses.
+    if name or len(state.copies):
+        return found + (symmetry_alarms(name) if name else copies_alarms(state.copies, state.poses))
+    return found + undecided_alarms(state.poses)

@@ -15,7 +15,7 @@ from cryoloom.physics.alignment import refine_volume
 from cryoloom.physics.fourier import crossing_shell, fourier_shell_correlation
 from cryoloom.physics.project import FourierSlice
 from cryoloom.physics.rigid import apply_to_volume
-from cryoloom.physics.so3 import angular_distance, random_rotations
+from cryoloom.physics.so3 import angular_distance, nearest_equivalent, random_rotations
 from cryoloom.solve.em.grids import search_settings
 from cryoloom.solve.em.independent import group_axis, on_box
 from cryoloom.solve.em.masks import low_pass, molecule_mask, soft_sphere
@@ -162,7 +162,8 @@ class Refinement:
         residual, likelihood, *rows = self.team.add([residual, likelihood, *poses])
         n = sum(len(half) for half in self.halves)
         poses = ParticlePoses(*rows)
-        moved = angular_distance(poses.rotation, state.poses.rotation)
+        before = nearest_equivalent(state.poses.rotation, poses.rotation, self.scope.group)
+        moved = angular_distance(poses.rotation, before)
         new = replace(
             state,
             poses=poses,
@@ -213,9 +214,25 @@ class Refinement:
     ) -> Modes:
         """Where hypotheses (B, K, 3, 3), (B, K, 2) px end: all up to a low band, then those likelier than `least`."""
         used, steps = evidence.prefix(state.band), self.settings.polish_steps
+        # Poses that are equal by symmetry are one mode.
+        rotation = nearest_equivalent(rotation, rotation[:, :1], self.scope.group)
         rough = used.prefix(self._rough_band(state))
         modes = polish(projector, rough, rotation, shift, steps).distinct()
         return polish_likely(projector, used, modes, steps // 2, least)
+
+    def undecided(self, state: RefineState, index: Tensor) -> float:
+        """Mean posterior of the particles at `index` (n,) beside their best pose, against the first half-set's map.
+
+        All orientations are searched. A right map leaves little. A molecule of a symmetry that is not given has equal
+        poses, and leaves much.
+        """
+        projector, own = FourierSlice.of_volume(state.maps[0], PAD), self.team.share(index)
+        evidence = self.images.evidence(own, state.noise, self.full_band)
+        modes = self._poses(projector, self._search(state).against(projector), evidence, state, own)
+        beside = 1 - modes.weights()[:, 0].sum() / max(1, len(own))
+        told = torch.stack([beside * len(own), torch.full_like(beside, len(own))])
+        total, particles = self.team.add([told])[0].tolist()
+        return total / particles
 
     def in_one_frame(self, state: RefineState) -> RefineState:
         """The state with the second half-set's map and poses turned and moved onto the first's.

@@ -1,5 +1,6 @@
 """Maps from nothing: each half-set makes its own from random orientations, until two of them agree."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -10,37 +11,68 @@ from torch import Tensor
 from cryoloom.solve.em.abinitio import AbInitio, AbInitioSettings, AbInitioState, Bands
 from cryoloom.solve.em.independent import compare_maps, on_box
 from cryoloom.solve.em.march import EMMarchSettings, March
+from cryoloom.solve.em.refine import Refinement, RefineSettings
 from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 
-# Mean FSC of what is not round in two halves' maps, over the finer half of their band, at which they show one molecule.
-CONFIRMED = 0.5
+# Mean FSC of what is not round in two halves' maps, over the finer half of their band: below the first they show two
+# molecules, from the second on one; between them more searches may find better maps.
+DIFFERENT, SAME = 0.5, 0.85
+# Share of the posterior far from the best poses from which on a map may be a mixture of several.
+UNDECIDED = 0.1
 # Fewer particles than this in a half-set do not find a map of their own.
 LEAST_OF_HALF = 1000
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search ended with: its map (D, D, D), noise by shell, band in Fourier pixels of its own box."""
+    """What a search ended with: its map (D, D, D), noise by shell, band in Fourier pixels of its own box.
+
+    log_likelihood: mean over images of its half-set, all maps at one band. undecided: their mean posterior beside the
+    best pose.
+    """
 
     volume: Tensor
     noise: Tensor
     band: float
+    log_likelihood: float
+    undecided: float
+
+
+@dataclass(frozen=True)
+class FirstMaps:
+    """Maps at the first band of one search, from random starts: how many are made, and the likeliest of them."""
+
+    made: int = 0
+    best: AbInitioState | None = None
+    log_likelihood: float = -math.inf
+
+    def and_one(self, state: AbInitioState, log_likelihood: float) -> "FirstMaps":
+        """These and one more."""
+        if log_likelihood <= self.log_likelihood:
+            return replace(self, made=self.made + 1)
+        return FirstMaps(self.made + 1, state, log_likelihood)
 
 
 @dataclass(frozen=True)
 class Trials:
     """Searches from random starts, the two half-sets in turn: the one under way, and those that are finished.
 
-    state: None between two searches. marching: the soft search is over, and the hierarchical one goes on from it;
-    certain: the soft search left most orientations certain.
+    state: None between two searches and two first maps. marching: the soft search is over, and the hierarchical one
+    goes on from it; certain: the soft search left most orientations certain.
     """
 
-    state: AbInitioState | None
-    marching: bool
-    certain: bool
-    found: tuple[Found, ...]
+    state: AbInitioState | None = None
+    first: FirstMaps = FirstMaps()
+    marching: bool = False
+    certain: bool = False
+    found: tuple[Found, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no search is under way."""
+        return self.state is None and not self.first.made
 
 
 class Pair(NamedTuple):
@@ -50,8 +82,18 @@ class Pair(NamedTuple):
     noise: Tensor
     band: float
     agreement: float
-    confirmed: bool
+    undecided: float
     starts: int
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the maps show one molecule."""
+        return self.agreement > DIFFERENT
+
+    @property
+    def certain(self) -> bool:
+        """Whether another search could not find better maps, as far as can be seen."""
+        return self.agreement > SAME and self.undecided < UNDECIDED
 
 
 class HalfSearches:
@@ -87,71 +129,90 @@ class HalfSearches:
         return kind(coarse, self.rows[number % 2], settings, scope, bands, self.session.team)
 
     def run(self) -> Pair:
-        """Search until a map of one half-set and one of the other agree, or all starts are used up."""
+        """Search until the likeliest maps of the half-sets agree and decide the poses, or all searches are used up."""
         session = self.session
-        trials = session.saved("ab_initio", Trials) or Trials(None, False, False, ())
+        trials = session.saved("ab_initio", Trials) or Trials()
         while True:
             number = len(trials.found)
-            if trials.state is None and number % 2 == 0 and number:
-                pair = self.best_pair(trials.found)
+            if trials.idle and number % 2 == 0 and number:
+                pair = self.likeliest_pair(trials.found)
                 self._record_pair(pair)
-                if pair.confirmed or number == 2 * self.settings.starts:
+                if pair.certain or number == 2 * self.settings.starts:
                     return pair
             trials = self._search(trials, number)
 
     def _search(self, trials: Trials, number: int) -> Trials:
         """The trials with search `number` finished."""
         session, soft = self.session, self.soft(number)
-        state = trials.state or soft.start(session.generator)
         if not trials.marching:
+            trials = self._with_first_maps(trials, soft, number)
+            state = trials.state or soft.start(session.generator)
             while not soft.converged(state):
                 state = soft.step(state, session.generator)
-                self._note(soft, state, number, replace(trials, state=state), "ab initio")
+                self._note(soft, replace(trials, state=state), number, "ab initio")
             certain = state.peaks[-1] >= self.march.certain
-            trials = replace(trials, marching=True, certain=certain)
             state = self.finer(number, certain).go_on(state)
-        march = self.finer(number, trials.certain)
+            trials = replace(trials, state=state, first=FirstMaps(), marching=True, certain=certain)
+        state, march = trials.state, self.finer(number, trials.certain)
+        assert state is not None
         while not march.converged(state):
             state = march.step(state, session.generator)
-            self._note(march, state, number, replace(trials, state=state), "march")
-        found = Found(state.volume, state.noise, state.band)
-        trials = Trials(None, False, False, (*trials.found, found))
+            self._note(march, replace(trials, state=state), number, "march")
+        told = self._likelihood(state.volume, number % 2), self._undecided(march, state)
+        trials = Trials(found=(*trials.found, Found(state.volume, state.noise, state.band, *told)))
         session.save(None, ab_initio=trials)
         return trials
 
-    def best_pair(self, found: tuple[Found, ...]) -> Pair:
-        """Of all pairs of one map of each half-set the one that agrees best, laid on one another.
+    def _with_first_maps(self, trials: Trials, soft: AbInitio, number: int) -> Trials:
+        """The trials with the likeliest of several first maps, where a soft search is to go on."""
+        first, state, last = trials.first, trials.state, self.settings.first_iterations
+        while first.made < self._first_maps(number):
+            state = state or soft.start(self.session.generator)
+            while state.iteration < last:
+                state = soft.step(state, self.session.generator)
+                self._note(soft, replace(trials, state=state, first=first), number, "ab initio")
+            first, state = first.and_one(state, soft.likelihood(state.volume, state.band)), None
+        return replace(trials, state=state or first.best, first=first)
 
-        Where none agrees and all starts are used up, each half-set's most likely map is taken.
-        """
-        box = max(f.volume.shape[-1] for f in found)
-        choices = [(a, b) for a in found[::2] for b in found[1::2]]
-        pairs = [self._pair(a, b, box, len(found) // 2) for a, b in choices]
-        best = max(pairs, key=lambda pair: pair.agreement)
-        if best.confirmed or len(found) < 2 * self.settings.starts:
-            return best
-        first, second = (self._likeliest(found[half::2], half) for half in (0, 1))
-        return self._pair(first, second, box, len(found) // 2)
+    def _first_maps(self, number: int) -> int:
+        # A further search is another chance itself, and at finer angles a dear one.
+        return self.settings.first_maps if number < 2 else 1
 
-    def _pair(self, a: Found, b: Found, box: int, starts: int) -> Pair:
-        band, size = min(a.band, b.band), min(len(a.noise), len(b.noise))
-        first = on_box(a.volume, box)
-        found = compare_maps(first, on_box(b.volume, box), band, self.scope.group)
-        noise, mean = (a.noise[:size] + b.noise[:size]) / 2, found.mean(0.5 * band, band)
-        return Pair((first, found.volume), noise, band, mean, mean > CONFIRMED, starts)
+    def likeliest_pair(self, found: tuple[Found, ...]) -> Pair:
+        """Of each half-set the map that explains its images best, the second laid on the first."""
+        first, second = (max(found[half::2], key=lambda f: f.log_likelihood) for half in (0, 1))
+        band, size = min(first.band, second.band), min(len(first.noise), len(second.noise))
+        box = max(f.volume.shape[-1] for f in (first, second))
+        volume = on_box(first.volume, box)
+        compared = compare_maps(volume, on_box(second.volume, box), band, self.scope.group)
+        return Pair(
+            (volume, compared.volume),
+            (first.noise[:size] + second.noise[:size]) / 2,
+            band,
+            compared.mean(0.5 * band, band),
+            max(first.undecided, second.undecided),
+            len(found) // 2,
+        )
 
-    def _likeliest(self, found: tuple[Found, ...], half: int) -> Found:
-        """Of several maps of one half-set the one that explains its images best, all up to the same band."""
+    def _undecided(self, march: March, state: AbInitioState, n: int = 400) -> float:
+        """Mean posterior beside their best pose of some of the images that a map was made of."""
+        rows = march.rows[torch.linspace(0, len(march.rows) - 1, min(n, len(march.rows))).long()]
+        refinement = Refinement(march.images, RefineSettings(), march.scope, (rows, rows), march.team)
+        return refinement.undecided(refinement.start((state.volume, state.volume), state.noise, state.band), rows)
+
+    def _likelihood(self, volume: Tensor, half: int) -> float:
+        """Of a map (D, D, D) given images of a half-set, up to the band where the first soft search ends."""
         search = self.soft(half)
-        box = search.images.box
-        return max(found, key=lambda f: search.likelihood(on_box(f.volume, box), search.bands.last))
+        return search.likelihood(on_box(volume, search.images.box), search.bands.last)
 
-    def _note(self, search: AbInitio, state: AbInitioState, number: int, trials: Trials, stage: str) -> None:
-        box_angst = self.images.box * self.images.pixel_size
+    def _note(self, search: AbInitio, trials: Trials, number: int, stage: str) -> None:
+        state, box_angst = trials.state, self.images.box * self.images.pixel_size
+        assert state is not None
         metrics = {
             "stage": stage,
             "start": number // 2 + 1,
             "half": number % 2 + 1,
+            "first_map": min(trials.first.made + 1, self._first_maps(number)),
             "iteration": state.iteration,
             "band": round(state.band, 2),
             "resolution_angst": round(box_angst / state.band, 2),
@@ -159,23 +220,31 @@ class HalfSearches:
             "max_posterior": round(state.peaks[-1], 4),
             "images": min(search.batch_size, len(search.rows)),
         }
+        if trials.marching:
+            del metrics["first_map"]
         self.session.save(metrics, ab_initio=trials)
-        each = self.settings.iterations + self.march.iterations
-        done = number * each + state.iteration + (self.settings.iterations if trials.marching else 0)
         text = f"start {number // 2 + 1}, half {number % 2 + 1}, {box_angst / state.band:.1f} Å"
-        self.session.progress("ab initio", done, 2 * self.settings.starts * each, text)
+        self._progress(number, trials, text)
+
+    def _progress(self, number: int, trials: Trials, text: str) -> None:
+        s = self.settings
+        before = (s.first_maps - 1) * s.first_iterations
+        each = before + s.iterations + self.march.iterations
+        done = before + s.iterations if trials.marching else before * trials.first.made // max(1, s.first_maps - 1)
+        done += number * each + (trials.state.iteration if trials.state else 0)
+        total = 2 * s.starts * each
+        self.session.progress("ab initio", min(done, total), total, text)
 
     def _record_pair(self, pair: Pair) -> None:
         metrics = {
             "stage": "half-sets compared",
             "starts": pair.starts,
             "agreement": round(pair.agreement, 4),
+            "undecided": round(pair.undecided, 4),
             "confirmed": pair.confirmed,
             "independent": self.independent,
         }
         if self.session.team.leads:
             self.session.run.record(**metrics)
-        each = self.settings.iterations + self.march.iterations
-        total = 2 * self.settings.starts * each
-        done = total if pair.confirmed else 2 * pair.starts * each
-        self.session.progress("ab initio", done, total, f"half-maps agree: {pair.agreement:.2f}")
+        number = 2 * (self.settings.starts if pair.certain else pair.starts)
+        self._progress(number, Trials(), f"half-maps agree: {pair.agreement:.2f}")
