@@ -82,13 +82,20 @@ def likeness_of_rest(run: Path, truth: Path, oracle_angst: float) -> float:
 
 
 def said(run: Path) -> dict[str, Any]:
-    """What a run of `reconstruct` says of its own map: alarms, and the resolution that its half-maps claim."""
+    """What a run of `reconstruct` says of its own map: alarms, the resolution that its half-maps claim, its signs.
+
+    searches, agreement: of each half-set, and of their maps. undecided: mean posterior beside the best poses.
+    """
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    results = next(line for line in reversed(lines) if line["stage"] == "results")
     alarms = json.loads((run / "alarms.json").read_text())
+    last = {line["stage"]: line for line in lines}
+    compared, refined = last.get("half-sets compared", {}), last.get("refine")
     return {
+        "searches": compared.get("starts"),
+        "agreement": compared.get("agreement"),
+        "undecided": _short(1 - refined["max_posterior"]) if refined else None,
         "alarms": [{"name": alarm["name"], "severity": alarm["severity"]} for alarm in alarms],
-        "claim_angst": results["resolution_angst"],
+        "claim_angst": last["results"]["resolution_angst"],
     }
 
 

@@ -12,8 +12,10 @@ from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.data.structure import read_structure
 from cryoloom.evaluate.bench.tables import Notebook
+from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import point_group
 from cryoloom.simulate.density import density_from_map
+from cryoloom.simulate.phantom import phantom
 
 # The cubic cell of 7A4M, Å: the octahedral axes of its cage cross in the middle.
 _FERRITIN_CELL = 136.49921
@@ -28,7 +30,7 @@ class Molecule:
 
     made: "" to simulate the file as it is, "map" to bring a density to the box and centre it, else the name of a
     recipe. box in pixels of pixel_size Å. options: of simulate. symmetry: as given to reconstruct. diameter: in Å, for
-    RELION's mask.
+    RELION's mask. radius: in Å, at which the copies of "copies" stand.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Molecule:
     made: str = ""
     symmetry: str = "C1"
     diameter: float = 0.0
+    radius: float = 0.0
 
 
 _FERRITIN = ("structures/7a4m.cif", 64, 3.0)
@@ -61,6 +64,16 @@ MOLECULES = (
     Molecule("apoferritin", "Apoferritin 7A4M, O", *_FERRITIN, made="cage", symmetry="O", diameter=140),
     Molecule("rod", "Thin rod", "", 64, 3.0, made="rod"),
     Molecule("shell", "Hollow shell", "", 64, 2.6, made="shell"),
+    *(
+        Molecule(name, f"{title}, {symmetry}", "", box, 6.4, 2500, made="copies", symmetry=symmetry, radius=radius)
+        for name, title, symmetry, box, radius in (
+            ("dimer", "Dimer", "C2", 32, 34.0),
+            ("trimer", "Trimer", "C3", 32, 40.0),
+            ("barrel", "Barrel", "D7", 48, 85.0),
+            ("tetrahedron", "Tetrahedron", "T", 48, 65.0),
+            ("capsid", "Capsid", "I", 56, 115.0),
+        )
+    ),
 )
 
 
@@ -90,6 +103,8 @@ def make_molecule(molecule: Molecule, source: Path | None, path: Path) -> None:
             volume = rod(molecule.box, molecule.pixel_size)
         elif molecule.made == "shell":
             volume = shell(molecule.box, molecule.pixel_size)
+        elif molecule.made == "copies":
+            volume = copies(molecule)
         elif molecule.made == "hand":
             volume = centred(read_volume(str(source))[0])
         else:
@@ -142,6 +157,14 @@ def shell(box: int, pixel_size: float, blobs: int = 500) -> Tensor:
     inner, outer = _SHELL_RADII[0] + _BLOB_WIDTH, _SHELL_RADII[1] - _BLOB_WIDTH
     radius = inner + (outer - inner) * torch.rand(blobs, 1, generator=generator)
     return _blobs(way / way.norm(dim=1, keepdim=True) * radius, box, pixel_size, generator)
+
+
+def copies(molecule: Molecule) -> Tensor:
+    """Copies (D, D, D) of the phantom by the molecule's point group, off all its axes, centred."""
+    place = molecule.radius / molecule.pixel_size * torch.tensor([0.8, 0.14, 0.58])
+    one = torch.roll(phantom(molecule.box, molecule.pixel_size), place.flip(0).round().int().tolist(), (0, 1, 2))
+    turned = [apply_to_volume(one, turn) for turn in point_group(molecule.symmetry)]
+    return centred(torch.stack(turned).sum(0))
 
 
 def _blobs(centres: Tensor, box: int, pixel_size: float, generator: torch.Generator) -> Tensor:
