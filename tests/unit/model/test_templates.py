@@ -42,9 +42,7 @@ def test_log_evidence_is_the_log_sum_over_poses(few):
     images, templates, shifts, log_prior, scores = few
     found = posterior_sums(templates, images.evidence, exactly(shifts, images), log_prior)
     per_image = torch.logsumexp(scores.double().flatten(1), 1) - images.evidence.image_power.sum(1)
-    assert found.log_evidence.tolist() == pytest.approx(
-        [float(per_image.sum()), float(per_image.square().sum())], rel=1e-3
-    )
+    assert float(found.log_evidence) == pytest.approx(float(per_image.sum()), rel=1e-3)
 
 
 def test_templates_know_their_power(few):

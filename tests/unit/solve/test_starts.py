@@ -57,7 +57,7 @@ def test_poses_that_are_equal_by_symmetry_are_one_pose(images: WorkingImages, tr
 
 
 def test_the_likeliest_first_map_goes_on(images: WorkingImages):
-    state = AbInitioState(1, 4.0, first_noise(images), (), torch.zeros(1), torch.ones(1), 0.0, 0.0, ())
+    state = AbInitioState(1, 4.0, first_noise(images), (), torch.zeros(1), torch.ones(1), 0.0, ())
     made = FirstMaps()
     for iteration, log_likelihood in enumerate((-5.0, -3.0, -4.0)):
         made = made.and_one(AbInitioState(**{**state.__dict__, "iteration": iteration}), log_likelihood)

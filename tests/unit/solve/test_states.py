@@ -38,7 +38,7 @@ def ab_initio_state(generator: torch.Generator) -> AbInitioState:
         sums.numerator += torch.randn(sums.numerator.shape, generator=generator, dtype=torch.complex64)
         halves.append(sums)
     volume, radial = torch.randn(16, 16, 16, generator=generator), torch.rand(8, generator=generator)
-    return AbInitioState(3, 5.25, radial, tuple(halves), volume, radial + 1, -12.5, 0.25, (0.1, 0.2), 2)
+    return AbInitioState(3, 5.25, radial, tuple(halves), volume, radial + 1, -12.5, (0.1, 0.2), 2)
 
 
 def test_ab_initio_state(generator, tmp_path):

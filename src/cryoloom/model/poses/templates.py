@@ -45,8 +45,7 @@ class Templates:
 class PosteriorSums(NamedTuple):
     """Posterior-weighted sums over images for each template: pairs (G, 2P), power (G, P).
 
-    log_evidence: (2,) sum and sum of squares of log p(y) over images, up to a constant. peak: sum of their largest
-    posteriors.
+    log_evidence: sum of log p(y) over images, up to a constant. peak: sum of their largest posteriors.
     """
 
     pairs: Tensor
@@ -69,7 +68,7 @@ def posterior_sums(
     power_columns = (temper * templates.power).T.contiguous()
     prior, mix, back = temper * log_prior[:, None], basis.mix, basis.mix.T.contiguous()
     pairs, power = torch.zeros_like(templates.pairs), torch.zeros_like(templates.power)
-    total, peak = power.new_zeros(2), power.new_zeros(())
+    total, peak = power.new_zeros(()), power.new_zeros(())
     for chunk in chunks(len(evidence), len(mix) * g, SCORES_PER_CHUNK):
         part = evidence.select(chunk)
         rows = real_pairs(part.weighted[:, None] * basis.functions)
@@ -81,8 +80,7 @@ def posterior_sums(
         top = logits.amax((1, 2))
         weight = logits.sub_(top[:, None, None]).exp_()
         norm = weight.sum((1, 2))
-        log_evidence = (top + norm.log()) / temper - part.image_power.sum(1)
-        total += torch.stack([log_evidence.sum(), log_evidence.square().sum()])
+        total += ((top + norm.log()) / temper - part.image_power.sum(1)).sum()
         peak += (1 / norm).sum()
         weight.div_(norm[:, None, None])
         with reduced_precision():

@@ -96,7 +96,7 @@ class Bands(NamedTuple):
 class AbInitioState:
     """What one iteration hands to the next.
 
-    log_evidence, evidence_error: mean over the last batch's images, up to a constant, and its standard error.
+    log_evidence: mean of log p(y) over the last batch's images, up to a constant.
     peaks: the mean largest posterior of each iteration. grew: the last iteration in which the band grew.
     """
 
@@ -107,7 +107,6 @@ class AbInitioState:
     volume: Tensor
     ssnr: Tensor
     log_evidence: float
-    evidence_error: float
     peaks: tuple[float, ...]
     grew: int = 0
 
@@ -115,8 +114,8 @@ class AbInitioState:
 class Told(NamedTuple):
     """What images say in an iteration, summed over them.
 
-    residual: (P,) expected |y − C T|² / σ². log_evidence: (2,) sum and sum of squares of log p(y), up to a constant of
-    the grid. peak: of the largest posteriors.
+    residual: (P,) expected |y − C T|² / σ². log_evidence: of log p(y), up to a constant of the grid. peak: of the
+    largest posteriors.
     """
 
     residual: Tensor
@@ -162,7 +161,7 @@ class AbInitio:
             halves.append(sums)
         ssnr = torch.ones(self.images.box // 2, device=self.images.device)
         volume = (halves[0] + halves[1]).volume(ssnr) * self.mask
-        return AbInitioState(0, self.bands.first, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, 0.0, ())
+        return AbInitioState(0, self.bands.first, noise, (halves[0], halves[1]), volume, ssnr, -math.inf, ())
 
     def _empty(self) -> SliceSums:
         return SliceSums.zeros(self.images.box, self.bands.last, self.scope.group, self.images.device)
@@ -223,10 +222,10 @@ class AbInitio:
         index = self.rows[torch.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).long()]
         noise, empty = self.images.mean_power(index), self._empty()
         whole = self.settings.temper_iterations
-        state = AbInitioState(whole, band, noise, (empty, empty), volume, noise, 0.0, 0.0, ())
+        state = AbInitioState(whole, band, noise, (empty, empty), volume, noise, 0.0, ())
         expect = self._expectation(state, FourierSlice.of_volume(volume, PAD, self.bands.last), torch.eye(3))
         told = expect(self.images.evidence(self.team.share(index), noise, band), empty)
-        return float(self.team.add([told.log_evidence])[0][0]) / len(index)
+        return float(self.team.add([told.log_evidence])[0]) / len(index)
 
     def converged(self, state: AbInitioState) -> bool:
         """Whether the band has arrived or stalled, the likelihood counts in full, and assignments sharpen no more."""
@@ -252,12 +251,11 @@ class AbInitio:
         band = min(max(state.band, min(reach, state.band * (1 + growth))), self.bands.last)
         lattice = self.images.lattice.prefix(state.band)
         log_noise = float(lattice.from_shells(state.noise)[1:].log().sum())
-        mean, square = (float(part) / n for part in told.log_evidence)
-        error = math.sqrt(max(square - mean**2, 0.0) / n)
+        log_evidence = float(told.log_evidence) / n - log_noise
         peaks = (*state.peaks, float(told.peak) / n)
         done = state.iteration + 1
         grew = done if band > state.band + 1e-3 else state.grew
-        return AbInitioState(done, band, state.noise, halves, volume, ssnr, mean - log_noise, error, peaks, grew)
+        return AbInitioState(done, band, state.noise, halves, volume, ssnr, log_evidence, peaks, grew)
 
     def _noise(self, state: AbInitioState, lattice: FrequencyLattice, residual: Tensor) -> Tensor:
         """Noise power by shell (D/2,), half old, half from the images' mean residual (P,), in units of the old."""

@@ -79,7 +79,7 @@ class March(AbInitio):
         noise[: int(band) + 1] = found.noise[: int(band) + 1]
         ssnr = torch.ones(box // 2, device=device)
         empty = self._empty()
-        return AbInitioState(0, band, noise, (empty, empty), volume, ssnr, found.log_evidence, 0.0, ())
+        return AbInitioState(0, band, noise, (empty, empty), volume, ssnr, found.log_evidence, ())
 
     def converged(self, state: AbInitioState) -> bool:
         """Whether the band arrived some iterations ago, or the iterations are used up."""
@@ -97,9 +97,8 @@ class March(AbInitio):
             found = found_by.best(evidence)
             weight = torch.softmax(found.score, 1)
             sums.add_particles(evidence, found.rotation, found.shift, weight)
-            log_evidence = torch.logsumexp(found.score, 1) - evidence.image_power.sum(1)
-            moments = torch.stack([log_evidence.sum(), log_evidence.square().sum()])
+            log_evidence = (torch.logsumexp(found.score, 1) - evidence.image_power.sum(1)).sum()
             residual = residual_power(projector, evidence, found.rotation[:, 0], found.shift[:, 0])
-            return Told(residual, moments, weight.amax(1).sum())
+            return Told(residual, log_evidence, weight.amax(1).sum())
 
         return expect
