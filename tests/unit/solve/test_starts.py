@@ -15,7 +15,7 @@ from cryoloom.simulate.settings import Simulation
 from cryoloom.solve.em.abinitio import AbInitioSettings, AbInitioState
 from cryoloom.solve.em.march import EMMarchSettings
 from cryoloom.solve.em.refine import Refinement, RefineSettings
-from cryoloom.solve.em.starts import FirstMaps, Found, HalfSearches, Pair
+from cryoloom.solve.em.starts import FirstMaps, Found, HalfSearches, Pair, Trials
 from cryoloom.solve.images import WorkingImages, first_noise
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.team import Team
@@ -80,6 +80,49 @@ def test_two_wrong_maps_that_agree_yield_to_likelier_ones(images: WorkingImages,
     assert pair.agreement > 0.95
     assert pair.certain
     assert pair.starts == 2
+
+
+class Remembered:
+    """A session that keeps its last checkpoint, the random generator's state included, and stops at the n-th."""
+
+    def __init__(self, stop: int = -1, checkpoint: tuple[Trials, torch.Tensor] | None = None):
+        self.team, self.stop, self.checkpoint, self.count = Team(), stop, checkpoint, 0
+        self.generator = torch.Generator().manual_seed(5)
+        self.run = SimpleNamespace(record=lambda **_: None)
+        if checkpoint:
+            self.generator.set_state(checkpoint[1])
+
+    def saved(self, name: str, kind: type) -> Trials | None:
+        return self.checkpoint[0] if self.checkpoint else None
+
+    def save(self, metrics: dict | None, ab_initio: Trials) -> None:
+        self.checkpoint, self.count = (ab_initio, self.generator.get_state()), self.count + 1
+        if self.count == self.stop:
+            raise KeyboardInterrupt
+
+    def progress(self, stage: str, done: int, total: int, text: str) -> None:
+        assert 0 <= done <= total
+
+
+def test_first_maps_that_were_stopped_go_on_to_the_bit(images: WorkingImages):
+    half = images.particles.half_sets(0)
+    settings = AbInitioSettings(batch_size=30, iterations=4, temper_iterations=1, first_maps=3, starts=1)
+    march = EMMarchSettings(iterations=1, batch_size=20)
+
+    def searched(session: Remembered) -> Pair:
+        return HalfSearches(images, half, settings, march, scope("C3"), session).run()
+
+    whole = searched(Remembered())
+    # In the second of three first maps.
+    stopped = Remembered(stop=6)
+    with pytest.raises(KeyboardInterrupt):
+        searched(stopped)
+    assert stopped.checkpoint is not None
+    assert stopped.checkpoint[0].first.made == 1
+    again = searched(Remembered(checkpoint=stopped.checkpoint))
+    assert torch.equal(again.volumes[0], whole.volumes[0])
+    assert torch.equal(again.volumes[1], whole.volumes[1])
+    assert again.agreement == whole.agreement
 
 
 @pytest.mark.parametrize(
