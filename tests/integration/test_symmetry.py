@@ -28,7 +28,7 @@ def test_c3_is_found_and_kept(tmp_path: Path):
     settings = Simulation(box=24, pixel_size=8.5, particles=300, snr=1.0, shift=1.0, seed=1)
     simulate_particles(Conformations.of_volumes([volume]), settings, tmp_path / "data")
     run = tmp_path / "run"
-    # About every other random start leads to a map with its axis on the side: several compete.
+    # Some random starts lead to a map with its axis on the side: several compete.
     competing = ("--ab-initio.starts", 2, "--ab-initio.first-maps", 3, "--ab-initio.temper-iterations", 20)
     cryoloom("reconstruct", tmp_path / "data/particles.star", "-o", run, "--symmetry", "C3", *QUICK, *competing)
     cryoloom("evaluate", run, "--truth", tmp_path / "data/truth")
