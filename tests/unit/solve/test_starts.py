@@ -126,10 +126,17 @@ def test_first_maps_that_were_stopped_go_on_to_the_bit(images: WorkingImages):
 
 
 @pytest.mark.parametrize(
-    ("agreement", "undecided", "confirmed", "certain"),
-    [(0.95, 0.01, True, True), (0.95, 0.3, True, False), (0.7, 0.01, True, False), (0.4, 0.01, False, False)],
+    ("agreement", "undecided", "independent", "confirmed", "certain"),
+    [
+        (0.95, 0.01, True, True, True),
+        (0.95, 0.30, True, True, False),
+        (0.70, 0.01, True, True, True),
+        (0.70, 0.01, False, False, False),
+        (0.95, 0.01, False, True, True),
+        (0.40, 0.01, True, False, False),
+    ],
 )
-def test_what_ends_the_searches(agreement: float, undecided: float, confirmed: bool, certain: bool):
+def test_what_ends_the_searches(agreement: float, undecided: float, independent: bool, confirmed: bool, certain: bool):
     volume = torch.zeros(1)
-    pair = Pair((volume, volume), volume, 8.0, agreement, undecided, 1)
+    pair = Pair((volume, volume), volume, 8.0, agreement, undecided, independent, 1)
     assert (pair.confirmed, pair.certain) == (confirmed, certain)

@@ -16,9 +16,10 @@ from cryoloom.solve.images import WorkingImages
 from cryoloom.solve.scope import Scope
 from cryoloom.solve.session import Session
 
-# Mean FSC of what is not round in two halves' maps, over the finer half of their band: below the first they show two
-# molecules, from the second on one; between them more searches may find better maps.
-DIFFERENT, SAME = 0.5, 0.85
+# Mean FSC of what is not round in two halves' maps, over the finer half of their band, at which they show one molecule.
+CONFIRMED = 0.5
+# The same of two maps of all particles, which share their noise as well.
+REPEATED = 0.85
 # Share of the posterior far from the best poses from which on a map may be a mixture of several.
 UNDECIDED = 0.1
 # Fewer particles than this in a half-set do not find a map of their own.
@@ -83,17 +84,18 @@ class Pair(NamedTuple):
     band: float
     agreement: float
     undecided: float
+    independent: bool
     starts: int
 
     @property
     def confirmed(self) -> bool:
         """Whether the maps show one molecule."""
-        return self.agreement > DIFFERENT
+        return self.agreement > (CONFIRMED if self.independent else REPEATED)
 
     @property
     def certain(self) -> bool:
         """Whether another search could not find better maps, as far as can be seen."""
-        return self.agreement > SAME and self.undecided < UNDECIDED
+        return self.confirmed and self.undecided < UNDECIDED
 
 
 class HalfSearches:
@@ -191,6 +193,7 @@ class HalfSearches:
             band,
             compared.mean(0.5 * band, band),
             max(first.undecided, second.undecided),
+            self.independent,
             len(found) // 2,
         )
 
@@ -242,7 +245,7 @@ class HalfSearches:
             "agreement": round(pair.agreement, 4),
             "undecided": round(pair.undecided, 4),
             "confirmed": pair.confirmed,
-            "independent": self.independent,
+            "independent": pair.independent,
         }
         if self.session.team.leads:
             self.session.run.record(**metrics)
