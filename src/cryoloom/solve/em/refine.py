@@ -229,8 +229,8 @@ class Refinement:
         projector, own = FourierSlice.of_volume(state.maps[0], PAD), self.team.share(index)
         evidence = self.images.evidence(own, state.noise, self.full_band)
         modes = self._poses(projector, self._search(state).against(projector), evidence, state, own)
-        beside = 1 - modes.weights()[:, 0].sum() / max(1, len(own))
-        told = torch.stack([beside * len(own), torch.full_like(beside, len(own))])
+        beside = (1 - modes.weights()[:, 0]).sum()
+        told = torch.stack([beside, torch.full_like(beside, len(own))])
         total, particles = self.team.add([told])[0].tolist()
         return total / particles
 

@@ -147,7 +147,8 @@ class HalfSearches:
         """The trials with search `number` finished."""
         session, soft = self.session, self.soft(number)
         if not trials.marching:
-            trials = self._with_first_maps(trials, soft, number)
+            if self._first_maps(number) > 1:
+                trials = self._with_first_maps(trials, soft, number)
             state = trials.state or soft.start(session.generator)
             while not soft.converged(state):
                 state = soft.step(state, session.generator)
