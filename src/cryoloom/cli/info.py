@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cryoloom.data import Particles, read_particles
-from cryoloom.data.checks import Finding, findings
+from cryoloom.data.checks import findings
+from cryoloom.data.findings import Finding
 from cryoloom.solve.em.spherical import contrast_sign
 
 # So many images are read in a second or two.

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from cyclopts import Parameter, validators
@@ -16,6 +15,7 @@ from cryoloom.cli.progress import StageProgress
 from cryoloom.cli.settings import checked_settings, read_settings
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.checks import check_images
+from cryoloom.data.matching import matching_rows
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
@@ -41,6 +41,7 @@ def reconstruct(
     datadir: Path | None = None,
     ctf: Path | None = None,
     ind: Path | None = None,
+    by_position: bool = False,
     pixel_size: float | None = None,
     box: int | None = None,
     limit: AtLeastOne | None = None,
@@ -71,8 +72,8 @@ def reconstruct(
     config
         YAML file of settings; another run's config.yaml works.
     poses
-        "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles. Skips the
-        search.
+        "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles, in any order:
+        rows are matched by image. Skips the search.
     refine
         With --poses: polish them.
     symmetry
@@ -82,9 +83,11 @@ def reconstruct(
     datadir
         Folder that image file names are relative to.
     ctf
-        File that gives or replaces the CTF: cryoDRGN ctf.pkl, or any particle file with the same rows.
+        File that gives or replaces the CTF: cryoDRGN ctf.pkl, or any particle file with the same images.
     ind
         cryoDRGN ind.pkl of the rows to use.
+    by_position
+        Take the rows of --poses and --ctf in their order, for renamed or binned stacks, whatever images they name.
     pixel_size
         Pixel size of the images in Å, where the file has none or a wrong one.
     box
@@ -123,6 +126,7 @@ def reconstruct(
         datadir=datadir.resolve() if datadir else None,
         ctf=ctf.resolve() if ctf else None,
         ind=ind.resolve() if ind else None,
+        by_position=by_position,
         pixel_size=pixel_size,
         box=box,
         limit=limit,
@@ -198,6 +202,7 @@ def _read(config: RunConfig) -> Particles:
         half_set=config.half_set,
         box=config.box,
         pixel_size=config.pixel_size,
+        by_position=config.by_position,
         require_images=True,
     )
     if config.init is not None:
@@ -219,18 +224,14 @@ def _check(particles: Particles, config: RunConfig) -> None:
 
 
 def _check_same_images(particles: Particles, init: Path) -> None:
-    """Raise InputError where the run `init`, row by row, is not of these particles."""
-    rows = particles.table["source_row"].to_numpy()
-    wanted = particles.image_keys()
-    theirs = read_particles(init / "particles.star").image_keys()[rows]
-    other = np.flatnonzero(wanted != theirs)
-    if len(other):
-        (name, number), (its_name, its_number) = wanted[other[0]], theirs[other[0]]
+    """Raise InputError where the run `init` is not of these particles."""
+    try:
+        matching_rows(particles.image_names, read_particles(init / "particles.star").image_names)
+    except InputError as error:
         raise InputError(
-            f"--init {init} is a run of other particles: in row {int(rows[other[0]]) + 1} it has image "
-            f"{its_number + 1} of {its_name}, {particles.source} image {number + 1} of {name}. Give a run of this "
-            f"file; poses for renamed stacks are taken with --poses {init / 'particles.star'}."
-        )
+            f"--init {init} is not a run of these particles: {error} Poses for renamed stacks are taken with "
+            f"--poses {init / 'particles.star'} --by-position."
+        ) from error
 
 
 def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
@@ -245,6 +246,8 @@ def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
 
 def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:
     console = Console(quiet=not team.leads)
+    for finding in particles.findings:
+        console.print(f"note: {finding.text}", highlight=False, soft_wrap=True, markup=False)
     found = find_system(run.config.system)
     settings = checked_settings(found.settings, run.config.settings, run.path / "config.yaml")
     torch.manual_seed(run.config.seed)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cryoloom.data import read_particles, write_star
 from cryoloom.data.cryosparc import write_cs
+from cryoloom.data.matching import matching_rows
 from cryoloom.data.particles import Particles
 from cryoloom.data.rows import copy_rows, kind_of
 from cryoloom.errors import InputError
@@ -98,10 +99,16 @@ def _write(particles: Particles, output: Path) -> None:
 
 def _check_same(source: Particles, particles: Particles, run: Path) -> None:
     """The source must still hold the images that the run saw, in their order."""
-    if len(source) != len(particles) or not np.array_equal(
-        source.column("image_index"), particles.column("image_index")
-    ):
+    if len(source) != len(particles) or not _same_images(source, particles):
         raise InputError(
             f"{source.source} is no longer the file that {run} was made from ({len(source)} particles, the run has "
             f"{len(particles)}): put it back, or use --with-poses for the run's own rows."
         )
+
+
+def _same_images(source: Particles, particles: Particles) -> bool:
+    try:
+        rows = matching_rows(particles.image_names, source.image_names).rows
+    except InputError:
+        return False
+    return np.array_equal(rows, np.arange(len(source)))

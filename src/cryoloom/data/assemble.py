@@ -7,13 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cryoloom.data.findings import Finding
+from cryoloom.data.matching import ImageNames
 from cryoloom.data.mrc import Stack, read_stack
 from cryoloom.data.particles import CANONICAL, DEFAULTS, NAME_COLUMNS, Particles
 from cryoloom.errors import InputError
 
 _NEEDED_FOR_CTF = ("defocus_u", "defocus_v", "defocus_angle", "voltage_kv", "cs_mm", "amplitude_contrast")
 # Outside of these a number is in another unit or another column's.
-_PLAUSIBLE = (("voltage_kv", 1, 3000, "kV"), ("amplitude_contrast", -1, 1, ""), ("cs_mm", -1, 100, "mm"))
+_PLAUSIBLE = (
+    ("voltage_kv", 1, 3000, "kV"),
+    ("amplitude_contrast", -1, 1, ""),
+    ("cs_mm", -1, 100, "mm"),
+    ("defocus_u", -1e6, 1e6, "Å"),
+    ("defocus_v", -1e6, 1e6, "Å"),
+)
+# Of these columns no other value has a meaning.
+_ALLOWED = {"half_set": (0, 2), "image_index": (0, 2**31 - 2), "optics_group": (-(2**31), 2**31 - 1)}
 # Reading the headers of more stacks than this would make opening a large project slow; the rest is checked when read.
 _STACKS_CHECKED = 2000
 
@@ -23,7 +33,9 @@ class Found:
     """What a reader found in `source`: canonical columns (each (N,) or one value), extra columns, poses, optics.
 
     box, pixel_size (Å): one value or (N,), None where the file is silent. labels: the file's names of our columns.
-    shift_in_pixels: shift_x and shift_y are still to be multiplied by the pixel size.
+    shift_in_pixels: shift_x and shift_y are still to be multiplied by the pixel size. uid: cryoSPARC's, (N,). named:
+    whether the file names its images, as a bare stack does not. findings: what is worth saying of the file. rescaled:
+    the pixel size in use over the file's.
     """
 
     source: Path
@@ -36,6 +48,21 @@ class Found:
     pixel_size: Any = None
     labels: dict[str, str] = field(default_factory=dict)
     shift_in_pixels: bool = False
+    uid: np.ndarray | None = None
+    named: bool = True
+    findings: list[Finding] = field(default_factory=list)
+    rescaled: float = 1.0
+
+    @property
+    def images(self) -> ImageNames:
+        """What names the images of the rows."""
+        return ImageNames(
+            self.source,
+            self.columns["image_file"],
+            np.broadcast_to(np.asarray(self.columns["image_index"]), self.n),
+            self.uid,
+            self.named,
+        )
 
     def label(self, column: str) -> str:
         """The file's own name of a canonical column."""
@@ -72,7 +99,16 @@ def assemble(found: Found, *, require_images: bool = False) -> Particles:
         table["shift_y"] *= np.float32(pixel_size)
     if found.rotation is not None:
         found.rotation = np.ascontiguousarray(found.rotation, dtype=np.float32)
-    return Particles(table, found.source, int(box), float(pixel_size), int(box), found.rotation, found.optics)
+    return Particles(
+        table,
+        found.source,
+        int(box),
+        float(pixel_size),
+        int(box),
+        found.rotation,
+        found.optics,
+        tuple(found.findings),
+    )
 
 
 def _column(found: Found, name: str) -> Any:
@@ -84,7 +120,29 @@ def _column(found: Found, name: str) -> Any:
             return value
         return pd.Categorical(np.full(found.n, "", dtype=object) if value is None else np.asarray(value, dtype=object))
     kind, default = DEFAULTS[name]
+    if value is not None:
+        _check_narrowed(found, name, np.dtype(kind))
     return np.broadcast_to(np.asarray(default if value is None else value, dtype=kind), found.n).copy()
+
+
+def _check_narrowed(found: Found, name: str, kind: np.dtype) -> None:
+    """Raise InputError where a number of a column changes its meaning when it is stored as `kind`."""
+    numbers = np.broadcast_to(np.asarray(found.columns[name], dtype=np.float64), found.n)
+    if kind.kind == "f":
+        largest = float(np.finfo(kind).max)
+        bad, expected = np.abs(numbers) > largest, f"a number up to {largest:.1g}"
+    else:
+        low, high = _ALLOWED.get(name, (np.iinfo(kind).min, np.iinfo(kind).max))
+        # Image numbers count from 1 in the files, from 0 here.
+        shown = (low + 1, high + 1) if name == "image_index" else (low, high)
+        bad = (numbers < low) | (numbers > high) | (numbers != np.round(numbers))
+        expected = f"a whole number from {shown[0]} to {shown[1]}"
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        value = numbers[rows[0]] + (name == "image_index")
+        raise InputError(
+            f"{found.source}, row {rows[0] + 1}: {found.label(name)} is {value:.15g}; expected {expected}: mend it."
+        )
 
 
 def _first_bad(values: Any, n: int) -> int | None:
@@ -136,7 +194,11 @@ def _single(found: Found, value: Any, what: str, unit: str) -> float:
     """The one value that all particles share, 0 where the file is silent."""
     if value is None:
         return 0.0
-    values = np.unique(np.asarray(value, dtype=float))
+    every = np.asarray(value, dtype=float)
+    row = _first_bad(every.max(-1) if every.ndim > 1 else every, found.n)
+    if row is not None:
+        raise InputError(f"{found.source}, row {row + 1}: the {what} is not a number: mend the row.")
+    values = np.unique(every)
     if len(values) and np.isfinite(values).all() and values.max() - values.min() > 1e-4 * abs(values.max()):
         listed = ", ".join(f"{v:g}" for v in values)
         raise InputError(

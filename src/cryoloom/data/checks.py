@@ -1,24 +1,16 @@
 """What may be wrong with particles although they can be read: broken images, doubtful pixel sizes, contrast, CTF."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from cryoloom.data.findings import Finding
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import Particles
 from cryoloom.data.preprocess import sample_rows
 from cryoloom.errors import InputError
 
 _BATCH = 256
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing worth knowing: a sentence, and whether a reconstruction should be expected to suffer from it."""
-
-    text: str
-    serious: bool
 
 
 class ImageCounts(NamedTuple):
@@ -51,7 +43,7 @@ def check_images(particles: Particles, n_sample: int = 1000) -> None:
 
 def findings(particles: Particles, n_sample: int = 400) -> list[Finding]:
     """Everything that looks wrong or is missing in the table and in `n_sample` images, in the order to mend it."""
-    found: list[Finding] = []
+    found: list[Finding] = list(particles.findings)
     missing = particles.missing_files()
     if missing:
         found.append(Finding(f"{len(missing)} image stacks are missing, first {missing[0]}: give --datadir", True))

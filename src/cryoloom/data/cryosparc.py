@@ -5,6 +5,7 @@ rlnOrigin in pixels of `alignments3D/psize_A`, so the negative of our shift; ang
 half-sets 1 and 2.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import roma
 import torch
 
 from cryoloom.data.assemble import Found
-from cryoloom.data.files import existing, locate, relative_name, replacing
+from cryoloom.data.files import existing, relative_name, replacing
 from cryoloom.data.particles import Particles
+from cryoloom.data.stacks import locate_stacks
+from cryoloom.data.unused import CRYOSPARC_TERMS, unused_terms
 from cryoloom.errors import InputError
 from cryoloom.physics.so3 import matrix_from_rotvec
 
@@ -75,6 +78,7 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
     fields = _join(_fields(read_cs(source)), source, passthrough)
     n = len(next(iter(fields.values())))
     labels = {**_PLAIN, **_RADIANS, "shift_x": "alignments3D/shift", "shift_y": "alignments3D/shift"}
+    labels["image_index"] = "blob/idx, counted from 1,"
     found = Found(source, n, labels=labels)
     if n == 0:
         return found
@@ -82,11 +86,9 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
         raise InputError(
             f"{source} names no images (blob/path, blob/idx): put its passthrough .cs beside it or give it as ctf."
         )
-    names = _names(fields["blob/path"])
-    paths = [str(locate(str(name), source, datadir)) for name in names.categories]
-    unique, code = np.unique(np.array(paths, dtype=object), return_inverse=True)
-    found.columns["image_file"] = pd.Categorical.from_codes(code[names.codes], pd.Index(unique, dtype=object))
+    found.columns["image_file"], found.findings = locate_stacks(_names(fields["blob/path"]), source, datadir)
     found.columns["image_index"] = fields["blob/idx"]
+    found.findings += unused_terms(fields, CRYOSPARC_TERMS)
     found.columns |= {column: fields[label] for column, label in _PLAIN.items() if label in fields}
     found.columns |= {column: np.rad2deg(fields[label]) for column, label in _RADIANS.items() if label in fields}
     found.box = fields.get("blob/shape")
@@ -96,6 +98,7 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
     if "location/micrograph_path" in fields:
         found.columns["micrograph_name"] = _names(fields["location/micrograph_path"])
     _find_poses(found, fields)
+    found.uid = fields.get("uid")
     found.extra = pd.DataFrame({name: fields[name] for name in ("uid", "blob/sign") if name in fields})
     return found
 
@@ -125,7 +128,7 @@ def write_cs(path: str | Path, particles: Particles) -> None:
     """Write particles as a .cs table with blob, ctf and alignments3D groups, as far as they are known."""
     path, table, n = Path(path), particles.table, len(particles)
     names = _relative_names(particles, path.parent)
-    uid = particles.column("uid") if "uid" in table else np.arange(1, n + 1)
+    uid = particles.column("uid") if "uid" in table else _uid_of_images(particles)
     columns: dict[str, Any] = {"uid": uid.astype(np.uint64)}
     columns["blob/path"] = np.char.encode(names.astype(str), "utf-8")
     columns["blob/idx"] = particles.column("image_index").astype(np.uint32)
@@ -149,6 +152,15 @@ def write_cs(path: str | Path, particles: Particles) -> None:
         records[name] = value
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, records, allow_pickle=False)
+
+
+def _uid_of_images(particles: Particles) -> np.ndarray:
+    """A number (N,) for each particle that depends on its image alone, so that no other particle has it."""
+    stacks: Any = particles.table["image_file"].cat
+    digests = [hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in stacks.categories]
+    first = np.frombuffer(b"".join(digests), dtype=np.uint64)[stacks.codes.to_numpy()]
+    repeats = particles.table.groupby(["image_file", "image_index"], sort=False, observed=True).cumcount().to_numpy()
+    return first + particles.column("image_index").astype(np.uint64) + (repeats.astype(np.uint64) << np.uint64(40))
 
 
 def _relative_names(particles: Particles, folder: Path) -> np.ndarray:

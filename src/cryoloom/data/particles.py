@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cryoloom.data.findings import Finding
+from cryoloom.data.matching import ImageNames
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.pixels import FAULTS, faults, noise_like, replace_outliers
 from cryoloom.errors import InputError
@@ -23,7 +25,7 @@ NAME_COLUMNS = ("image_file", "micrograph_name", "movie_id")
 # What a row holds where its file says nothing: not known (NaN) for what the CTF needs, else the neutral value.
 DEFAULTS: dict[str, tuple[str, Any]] = {
     "image_index": ("int32", 0),
-    "optics_group": ("int16", 1),
+    "optics_group": ("int32", 1),
     "voltage_kv": ("float32", np.nan),
     "cs_mm": ("float32", np.nan),
     "amplitude_contrast": ("float32", np.nan),
@@ -61,7 +63,9 @@ class Particles:
     table: one row a particle with the columns `CANONICAL` (Å, degrees, kV, mm, Å²; image_index, frame and source_row
     from 0; half_set 1, 2 or 0 for none) and whatever else the file said under the file's own names. source: the file.
     source_box and source_pixel_size (Å): the images on disk. box and pixel_size: the images as read, Fourier-resampled
-    where they differ. rotation: (N, 3, 3) float32, or None without poses. optics: the file's own optics table.
+    where they differ. rotation: (N, 3, 3) float32, NaN where the pose is not known, or None without poses. optics: the
+    file's own optics table. findings: what its reader found worth saying. pose_file: where poses are from that the
+    source does not hold.
     """
 
     table: pd.DataFrame
@@ -71,6 +75,8 @@ class Particles:
     box: int
     rotation: np.ndarray | None = None
     optics: pd.DataFrame | None = None
+    findings: tuple[Finding, ...] = ()
+    pose_file: Path | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -208,6 +214,13 @@ class Particles:
         if self.rotation is None:
             raise InputError(f"{self.source} has no poses (rlnAngleRot … or alignments3D): give a file with poses.")
         rows = self.rows(index)
+        unknown = np.flatnonzero(np.isnan(self.rotation[rows, 0, 0]))
+        if len(unknown):
+            row = int(rows[unknown[0]])
+            raise InputError(
+                f"{self.pose_file} has no pose for {len(unknown):,} of {len(rows):,} particles of {self.source}, first "
+                f"particle {int(self.column('source_row')[row]) + 1}, {self.image_names.text(row)}: give poses of all."
+            )
         shift = self.table[["shift_x", "shift_y"]].to_numpy(dtype=np.float32)[rows]
         return Pose.single(torch.from_numpy(self.rotation[rows]), torch.from_numpy(shift))
 
@@ -255,10 +268,12 @@ class Particles:
             first = (shuffled < (len(names) + 1) // 2)[torch.from_numpy(member)]
         return torch.nonzero(first)[:, 0], torch.nonzero(~first)[:, 0]
 
-    def image_keys(self) -> pd.MultiIndex:
-        """What names each image wherever its stack lies: the name of the file and the number in it."""
-        names = self.table["image_file"].astype(str).str.rsplit("/", n=1).str[-1]
-        return pd.MultiIndex.from_arrays([names, self.table["image_index"].astype(int)])
+    @property
+    def image_names(self) -> ImageNames:
+        """What names each image wherever its stack lies: the stack and the number in it."""
+        uid = self.column("uid") if "uid" in self.table else None
+        stacks: Any = self.table["image_file"].array
+        return ImageNames(self.source, stacks, self.column("image_index"), uid)
 
     @property
     def has_movies(self) -> bool:

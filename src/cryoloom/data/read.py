@@ -12,6 +12,8 @@ from cryoloom.data.assemble import Found, assemble
 from cryoloom.data.cryodrgn import read_ctf_pickle, read_index_pickle, read_pose_pickle
 from cryoloom.data.cryosparc import find_cs
 from cryoloom.data.files import existing, locate
+from cryoloom.data.findings import Finding
+from cryoloom.data.matching import Matched, matching_rows
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import CTF_COLUMNS, Particles
 from cryoloom.data.star import find_star
@@ -32,26 +34,28 @@ def read_particles(
     half_set: Literal[1, 2] | None = None,
     box: int | None = None,
     pixel_size: float | None = None,
+    by_position: bool = False,
     require_images: bool = False,
 ) -> Particles:
     """Particles of a RELION .star, cryoSPARC .cs, .mrcs stack (.gz, .bz2) or .txt list of stacks.
 
-    datadir: folder of the stacks. ctf, poses: files that give or replace CTF and poses, cryoDRGN .pkl or any particle
-    file with the same rows; for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to
-    keep. limit: at most this many, from the front. half_set: that half of them, the file's own or a fixed random one.
-    box: working box, even. pixel_size: Å, overrides the file.
-    require_images: stacks must exist. Raises InputError for whatever cannot be used as it is.
+    datadir: folder of the stacks. ctf, poses: files that give or replace CTF and poses: cryoDRGN .pkl with the same
+    rows, or any particle file of the same images, whose rows are matched by image (by their position with by_position);
+    for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to keep. limit: at most this
+    many, from the front. half_set: that half of them, the file's own or a fixed random one. box: working box, even.
+    pixel_size: Å, instead of the file's; shifts in Å are scaled with it. require_images: stacks must exist. Raises
+    InputError for whatever cannot be used as it is.
     """
     source = existing(path, "particle file")
     passthrough = Path(ctf) if ctf is not None and _kind(source) == ".cs" and _kind(Path(ctf)) == ".cs" else None
     found = _find(source, datadir, passthrough)
     if ctf is not None and passthrough is None:
-        _override_ctf(found, existing(ctf, "CTF file"))
+        _override_ctf(found, existing(ctf, "CTF file"), datadir, by_position)
     if pixel_size is not None:
-        found.pixel_size = pixel_size
+        _replace_pixel_size(found, pixel_size)
     particles = assemble(found, require_images=require_images)
     if poses is not None:
-        particles = particles.with_poses(_poses_of(existing(poses, "pose file"), particles))
+        particles = _with_poses(particles, found, existing(poses, "pose file"), datadir, by_position)
     if ind is not None:
         particles = particles.subset(read_index_pickle(ind, len(particles)))
     if limit is not None and limit < len(particles):
@@ -110,7 +114,29 @@ def _find_stacks(source: Path, paths: list[Path]) -> Found:
         "image_file": pd.Categorical.from_codes(code, names),
         "image_index": np.concatenate([np.arange(n) for n in lengths]),
     }
-    return Found(source, len(code), columns)
+    return Found(source, len(code), columns, named=False)
+
+
+def _replace_pixel_size(found: Found, pixel_size: float) -> None:
+    """Take another pixel size, in Å, than the file's; shifts in Å keep the pixels that they stand for."""
+    found.rescaled = pixel_size / before if (before := _pixel_size_of(found)) else 1.0
+    found.pixel_size = pixel_size
+    if found.rescaled == 1 or found.shift_in_pixels:
+        return
+    for name in {"shift_x", "shift_y"} & set(found.columns):
+        found.columns[name] = np.asarray(found.columns[name]) * found.rescaled
+    if "shift_x" in found.columns:
+        text = f"shifts in Å were multiplied by {found.rescaled:.4g}, as the pixel size is {pixel_size:g} Å now"
+        found.findings.append(Finding(text, False))
+
+
+def _pixel_size_of(found: Found) -> float:
+    """The pixel size in Å that the file gives, or its first stack; 0 where neither does."""
+    if found.pixel_size is not None:
+        return float(np.atleast_1d(np.asarray(found.pixel_size, dtype=float))[0])
+    stacks = (str(name) for name in found.columns["image_file"].categories)
+    first = next((name for name in stacks if Path(name).is_file()), None)
+    return 0.0 if first is None else max(float(read_stack(first).pixel_size[0]), 0.0)
 
 
 def _check_rows(found: int, needed: int, path: Path, source: Path) -> None:
@@ -118,44 +144,65 @@ def _check_rows(found: int, needed: int, path: Path, source: Path) -> None:
         raise InputError(f"{path} has {found} rows, but {source} has {needed} particles: give the file made for them.")
 
 
-def _override_ctf(found: Found, path: Path) -> None:
+def _override_ctf(found: Found, path: Path, datadir: str | Path | None, by_position: bool) -> None:
     if _kind(path) == ".pkl":
         columns: dict[str, Any] = read_ctf_pickle(path)
         other = Found(path, len(columns["defocus_u"]), box=columns.pop("box"), pixel_size=columns.pop("pixel_size"))
+        _check_rows(other.n, found.n, path, found.source)
         # The pickle may have been made before the images were binned: what stays is the length of the box in Å.
         names = found.columns["image_file"]
         exists = [str(name) for name in names.categories if Path(name).is_file()]
         box = read_stack(exists[0]).shape[2] if exists else other.box if found.box is None else found.box
         found.pixel_size = np.asarray(other.pixel_size) * np.asarray(other.box) / box
     else:
-        other = _find(path, None)
-        columns = {name: other.columns[name] for name in CTF_COLUMNS if name in other.columns}
+        other = _find(path, datadir)
+        matched = matching_rows(found.images, other.images, by_position)
+        missing = np.flatnonzero(matched.rows < 0)
+        if len(missing):
+            raise InputError(
+                f"{path} has no row for particle {missing[0] + 1} of {found.source}, "
+                f"{found.images.text(int(missing[0]))}: give the CTF of all particles."
+            )
+        columns = {name: _of_rows(other, name, matched.rows) for name in CTF_COLUMNS if name in other.columns}
         if "defocus_u" not in columns:
             raise InputError(f"{path} has no CTF (defocus): give a file with CTF columns.")
-    _check_rows(other.n, found.n, path, found.source)
+        found.findings += _said(path, "CTF", matched)
+        if other.pixel_size is not None:
+            other.pixel_size = np.broadcast_to(np.asarray(other.pixel_size), other.n)[matched.rows]
     found.columns = {name: value for name, value in found.columns.items() if name not in CTF_COLUMNS} | columns
     found.labels |= {name: other.label(name) for name in CTF_COLUMNS}
     if found.pixel_size is None:
         found.pixel_size = other.pixel_size
 
 
-def _poses_of(path: Path, particles: Particles) -> Pose:
+def _of_rows(found: Found, name: str, rows: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(np.asarray(found.columns.get(name, 0)), found.n)[rows]
+
+
+def _said(path: Path, what: str, matched: Matched) -> list[Finding]:
+    return [Finding(f"{what} of {path}: {matched.how}", False)] if matched.how else []
+
+
+def _with_poses(
+    particles: Particles, found: Found, path: Path, datadir: str | Path | None, by_position: bool
+) -> Particles:
+    """The particles with the poses of a file, NaN where it has no row for an image."""
     if _kind(path) == ".pkl":
         rotation, fraction = read_pose_pickle(path)
         _check_rows(len(rotation), len(particles), path, particles.source)
         # cryoDRGN's translations centre the image, in fractions of the box; ours move the projection, in Å.
         shift = -fraction * particles.source_box * particles.source_pixel_size
-        return Pose.single(torch.from_numpy(rotation), torch.from_numpy(shift.astype(np.float32)))
-    other = _find(path, None)
-    _check_rows(other.n, len(particles), path, particles.source)
-    return replace(particles, **_pose_fields(other, particles)).poses()
-
-
-def _pose_fields(other: Found, particles: Particles) -> dict[str, Any]:
+        return particles.with_poses(Pose.single(torch.from_numpy(rotation), torch.from_numpy(shift.astype(np.float32))))
+    other = _find(path, datadir)
     if other.rotation is None:
-        raise InputError(f"{other.source} has no poses (rlnAngleRot … or alignments3D): give a file with poses.")
-    pixel = particles.source_pixel_size if other.shift_in_pixels else 1.0
+        raise InputError(f"{path} has no poses (rlnAngleRot … or alignments3D): give a file with poses.")
+    matched = matching_rows(found.images, other.images, by_position)
+    pixel: Any = particles.source_pixel_size if other.shift_in_pixels else 1.0
     if other.shift_in_pixels and other.pixel_size is not None:
-        pixel = np.asarray(other.pixel_size)
-    shifts = {name: np.asarray(other.columns.get(name, 0)) * pixel for name in ("shift_x", "shift_y")}
-    return {"table": particles.with_columns(**shifts).table, "rotation": other.rotation.astype(np.float32)}
+        pixel = np.broadcast_to(np.asarray(other.pixel_size), other.n)[matched.rows]
+    rotation = other.rotation[matched.rows].astype(np.float32)
+    rotation[matched.rows < 0] = np.nan
+    pixel = pixel * (1.0 if other.shift_in_pixels and other.pixel_size is None else found.rescaled)
+    shifts = {name: _of_rows(other, name, matched.rows) * pixel for name in ("shift_x", "shift_y")}
+    findings = (*particles.findings, *_said(path, "poses", matched))
+    return replace(particles.with_columns(**shifts), rotation=rotation, findings=findings, pose_file=path)

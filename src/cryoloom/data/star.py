@@ -19,7 +19,10 @@ import torch
 from gemmi import cif
 
 from cryoloom.data.assemble import Found
-from cryoloom.data.files import existing, locate
+from cryoloom.data.files import existing
+from cryoloom.data.findings import Finding
+from cryoloom.data.stacks import locate_stacks
+from cryoloom.data.unused import RELION_TERMS, unused_terms
 from cryoloom.errors import InputError
 from cryoloom.physics.so3 import matrix_from_euler
 
@@ -144,8 +147,11 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
     rows = _with_optics(table, optics, source)
     rows = rows.rename(columns={old: new for old, new in _OLDER.items() if new not in rows})
     _refuse_unsupported(rows, source)
-    found = Found(source, len(table), optics=optics, labels={**PLAIN, "shift_x": "rlnOriginX", "shift_y": "rlnOriginY"})
-    found.columns["image_file"], found.columns["image_index"] = _image_names(rows["rlnImageName"], source, datadir)
+    labels = {**PLAIN, "shift_x": "rlnOriginX", "shift_y": "rlnOriginY", "image_index": "the number in rlnImageName"}
+    found = Found(source, len(table), optics=optics, labels=labels)
+    files, index, found.findings = _image_names(rows["rlnImageName"], source, datadir)
+    found.columns |= {"image_file": files, "image_index": index}
+    found.findings += unused_terms(rows, RELION_TERMS)
     for column, label in PLAIN.items():
         if label in rows:
             found.columns[column] = _values(rows, label, source)
@@ -195,7 +201,9 @@ def _refuse_unsupported(rows: pd.DataFrame, source: Path) -> None:
             raise InputError(f"{source}: the images are already {what} ({label}); expected raw ones: extract again.")
 
 
-def _image_names(names: Any, source: Path, datadir: str | Path | None) -> tuple[pd.Categorical, np.ndarray]:
+def _image_names(
+    names: Any, source: Path, datadir: str | Path | None
+) -> tuple[pd.Categorical, np.ndarray, list[Finding]]:
     """Stacks and 0-based image numbers of `000001@stack` names; a name without a number is a single image."""
     parts = names.astype(str).str.rpartition("@")
     number = _as_numbers(parts[0].replace("", "1"))
@@ -204,12 +212,8 @@ def _image_names(names: Any, source: Path, datadir: str | Path | None) -> tuple[
         raise InputError(
             f"{source}, row {bad[0] + 1}: rlnImageName is {names.iloc[bad[0]]!r}; expected 000001@stack.mrcs: mend it."
         )
-    stacks = pd.Categorical(parts[2])
-    paths = [str(locate(str(name), source, datadir)) for name in stacks.categories]
-    # Two spellings of one path are one stack.
-    unique, code = np.unique(np.array(paths, dtype=object), return_inverse=True)
-    files = pd.Categorical.from_codes(code[stacks.codes], pd.Index(unique, dtype=object))
-    return files, (number - 1).astype(np.int32)
+    files, located = locate_stacks(pd.Categorical(parts[2]), source, datadir)
+    return files, number - 1, located
 
 
 def _values(rows: pd.DataFrame, label: str, source: Path) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.files import existing, replacing
+from cryoloom.data.matching import matching_rows
 from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate.fsc import FSCCurve, fsc
@@ -69,18 +70,18 @@ def resolution_summary(curve: FSCCurve, oracle: FSCCurve) -> dict[str, float]:
 
 
 def match_particles(particles: Particles, reference: Particles) -> Tensor:
-    """Rows (N,) of `reference` that hold the same images as `particles`, by image file name and image number.
+    """Rows (N,) of `reference` that hold the same images as `particles`, by stack and image number.
 
-    Raises InputError when an image is not in `reference` or stands there twice.
+    Raises InputError when an image is not in `reference` or is listed more often there.
     """
-    wanted, known = particles.image_keys(), reference.image_keys()
-    if known.has_duplicates:
-        raise InputError(f"{reference.source}: an image stands in two rows; expected each image once.")
-    rows = known.get_indexer(wanted)
+    try:
+        rows = matching_rows(particles.image_names, reference.image_names).rows
+    except InputError as error:
+        raise InputError(f"{error} To compare with a truth, give the truth folder of the same data set.") from error
     if (rows < 0).any():
-        name, number = wanted[int((rows < 0).argmax())]
+        first = particles.image_names.text(int((rows < 0).argmax()))
         raise InputError(
-            f"{particles.source}: {int((rows < 0).sum())} of {len(rows)} particles (first: {number + 1} of {name}) "
+            f"{particles.source}: {int((rows < 0).sum())} of {len(rows)} particles (first: {first}) "
             f"are not in {reference.source}; give the truth folder of the same data set."
         )
     return torch.from_numpy(rows)

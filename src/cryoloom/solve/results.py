@@ -13,7 +13,7 @@ from cryoloom.data.mrc import write_volume
 from cryoloom.data.particles import Particles
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.contrast import contrast_of
-from cryoloom.solve.em.alarms import Alarm, map_alarms, mirror_alarms, view_alarms
+from cryoloom.solve.em.alarms import Alarm, input_alarms, map_alarms, mirror_alarms, view_alarms
 from cryoloom.solve.em.results import write_alarms
 from cryoloom.solve.latents import Latents
 from cryoloom.solve.run import Run
@@ -46,7 +46,8 @@ def write_fit(
     if latents is not None:
         write_latents(run.path / "latents.npz", latents)
     of_map = map_alarms(volume, float((mask > 0.5).sum() * 3 / (4 * torch.pi)) ** (1 / 3))
-    write_alarms(run, [*alarms, *of_map, *mirror_alarms(volume * mask), *view_alarms(poses.best_rotation)])
+    of_fit = [*alarms, *of_map, *mirror_alarms(volume * mask), *view_alarms(poses.best_rotation)]
+    write_alarms(run, [*of_fit, *input_alarms(particles)])
     run.record(stage="results", contrast=found.name, sign=found.sign)
     return found.name
 

@@ -40,6 +40,7 @@ class RunConfig(BaseModel, extra="forbid"):
     datadir: Path | None = None
     ctf: Path | None = None
     ind: Path | None = None
+    by_position: bool = False
     pixel_size: float | None = None
     box: int | None = None
     limit: int | None = None

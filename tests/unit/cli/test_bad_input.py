@@ -197,7 +197,7 @@ def test_poses_for_other_particles(star, tmp_path, cryoloom):
     angles = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
     write_table(tmp_path / "poses.star", n=N - 2, columns=(*COLUMNS, *angles))
     outcome = cryoloom("reconstruct", star, "-o", tmp_path / "run", "--poses", tmp_path / "poses.star")
-    refused(outcome, "poses.star", f"{N - 2} rows", f"{N} particles")
+    refused(outcome, "poses.star has no pose for 2 of 12 particles", "particle 11")
     assert not (tmp_path / "run").exists()
 
 

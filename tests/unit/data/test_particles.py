@@ -1,5 +1,6 @@
 """Particles: lazy images in any order, views, halves, movies, fingerprints."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,62 @@ def test_many_rows_stay_small(tmp_path: Path) -> None:
     columns |= {name: np.ones(n) for name in CTF_COLUMNS[1:]}
     particles = assemble(Found(tmp_path / "x.mrcs", n, columns, box=4, pixel_size=1.0))
     assert particles.table.memory_usage(deep=True).sum() / n < 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (
+            "000004@mics/a.mrcs",
+            "4294967299@mics/a.mrcs",
+            r"the number in rlnImageName is 4294967299; expected a whole number",
+        ),
+        (" 1 1 ", " 300 1 ", r"rlnRandomSubset is 300; expected a whole number from 0 to 2"),
+        (" 1 1 ", " 1.5 1 ", r"rlnRandomSubset is 1\.5; expected a whole number"),
+        ("15050", "1e300", r"rlnDefocusU is 1e\+300 Å; expected"),
+        ("15050", "1e9", r"rlnDefocusU is 1e\+09 Å; expected"),
+    ],
+)
+def test_numbers_that_do_not_fit_their_column_are_refused(star: Path, old: str, new: str, reason: str) -> None:
+    text = star.read_text()
+    assert old in text
+    star.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=reason):
+        read_particles(star)
+
+
+def test_large_numbers_of_optics_groups_stay(star: Path) -> None:
+    text = star.read_text().replace("\n1 opticsGroup1", "\n40000 opticsGroup1")
+    star.write_text(re.sub(r" 1 ([0-9.]+ tag)", r" 40000 \1", text))
+    assert set(read_particles(star).column("optics_group").tolist()) == {40000}
+
+
+def test_one_missing_pixel_size_is_refused(star: Path) -> None:
+    text = (
+        star.read_text().replace("_rlnAutopickFigureOfMerit", "_rlnPixelSize").replace("_rlnImagePixelSize", "_unused")
+    )
+    rows = [line for line in text.splitlines() if "@mics" in line]
+    for i, row in enumerate(rows):
+        fields = row.split()
+        fields[-2] = "nan" if i == 4 else "2.5"
+        text = text.replace(row, " ".join(fields))
+    star.write_text(text)
+    with pytest.raises(InputError, match=r"row 5: rlnPixelSize|row 5: the pixel size is not a number"):
+        read_particles(star)
+
+
+def test_another_pixel_size_moves_shifts_with_it(star: Path) -> None:
+    """Shifts in Å stand for pixels of the file's own size."""
+    before, after = read_particles(star), read_particles(star, pixel_size=5.0)
+    torch.testing.assert_close(after.poses().shift, 2 * before.poses().shift)
+    assert any("shifts in Å were multiplied by 2" in finding.text for finding in after.findings)
+    text = star.read_text().replace("rlnOriginXAngst", "rlnOriginX").replace("rlnOriginYAngst", "rlnOriginY")
+    star.write_text(text)
+    torch.testing.assert_close(read_particles(star, pixel_size=5.0).poses().shift, 5 * before.poses().shift)
+
+
+def test_another_pixel_size_moves_shifts_of_a_pose_file(star: Path) -> None:
+    bare = star.with_name("bare.star")
+    bare.write_text(star.read_text().replace("rlnAngle", "myAngle").replace("rlnOrigin", "myOrigin"))
+    read = read_particles(bare, poses=star, pixel_size=5.0)
+    torch.testing.assert_close(read.poses().shift, 2 * read_particles(star).poses().shift)

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cryoloom.data.particles import Particles
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import angular_distance
 from cryoloom.solve.contrast import skewness
@@ -44,6 +45,12 @@ SILENT_ENCODER = Alarm(
     "The encoder cannot say the conformations that it was taught: the particles keep those of the linear components.",
     "Maps are made at these. For an encoder that reads other particles, too: more --train.passes or less noise.",
 )
+
+
+def input_alarms(particles: Particles) -> list[Alarm]:
+    """What the particle file gives away: something that changes the images and is not taken into account."""
+    serious = (finding for finding in particles.findings if finding.name)
+    return [Alarm(finding.name, "warning", finding.text + ".", finding.advice) for finding in serious]
 
 
 def map_alarms(volume: Tensor, radius_px: float) -> list[Alarm]:

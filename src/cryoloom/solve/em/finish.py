@@ -8,6 +8,7 @@ from cryoloom.solve.em.alarms import (
     copies_alarms,
     envelope_alarms,
     halves_alarms,
+    input_alarms,
     map_alarms,
     mixture_alarms,
     pose_alarms,
@@ -39,7 +40,7 @@ def write_refined(
     post = postprocess(state.half_maps, state.volume, state.mask, images.pixel_size, run.config.seed, copies)
     write_maps(run, state, post, images.pixel_size)
     write_particles(run, particles, state.poses, refinement.halves)
-    write_alarms(run, _alarms(refinement, state, post, session))
+    write_alarms(run, [*_alarms(refinement, state, post, session), *input_alarms(particles)])
     resolution = round(post.resolution_angst, 3)
     run.record(stage="results", resolution_angst=resolution, b_factor=round(post.b_factor, 1), contrast=found.name)
     progress("results", 1, 1, f"{resolution:.2f} Å, molecule {found.name} in the images")
