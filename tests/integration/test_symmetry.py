@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cryoloom.data import read_particles
+from cryoloom.data.half_sets import half_sets
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import angular_distance, point_group
@@ -52,7 +53,7 @@ def test_copies_of_a_nearly_threefold_molecule_are_told_apart(tmp_path: Path):
     # One copy has the majority, as after a search that lost two thirds to the others.
     turned[:150] = true[:150]
     images = WorkingImages(particles)
-    halves = particles.half_sets(0)
+    halves = half_sets(particles, 0)
     refinement = Refinement(images, RefineSettings(), Scope(point_group("C1"), 2.0, 14.0, 28.0), halves, Team())
     state = start_from_poses(refinement, Pose.single(turned))
     before = float((angular_distance(turned, true) < 20).float().mean())

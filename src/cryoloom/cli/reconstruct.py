@@ -15,6 +15,7 @@ from cryoloom.cli.progress import StageProgress
 from cryoloom.cli.settings import checked_settings, read_settings
 from cryoloom.data import Particles, read_particles
 from cryoloom.data.checks import check_images
+from cryoloom.data.half_sets import half_set_findings
 from cryoloom.data.matching import matching_rows
 from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
@@ -246,7 +247,7 @@ def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
 
 def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:
     console = Console(quiet=not team.leads)
-    for finding in particles.findings:
+    for finding in [*particles.findings, *half_set_findings(particles)]:
         console.print(f"note: {finding.text}", highlight=False, soft_wrap=True, markup=False)
     found = find_system(run.config.system)
     settings = checked_settings(found.settings, run.config.settings, run.path / "config.yaml")

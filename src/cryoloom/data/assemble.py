@@ -23,7 +23,8 @@ _PLAUSIBLE = (
     ("defocus_v", -1e6, 1e6, "Å"),
 )
 # Of these columns no other value has a meaning.
-_ALLOWED = {"half_set": (0, 2), "image_index": (0, 2**31 - 2), "optics_group": (-(2**31), 2**31 - 1)}
+_ALLOWED = {"half_set": (0, 2), "image_index": (0, 2**31 - 2)}
+_MAY_BE_UNKNOWN = {*_NEEDED_FOR_CTF, "coordinate_x", "coordinate_y"}
 # Reading the headers of more stacks than this would make opening a large project slow; the rest is checked when read.
 _STACKS_CHECKED = 2000
 
@@ -152,7 +153,7 @@ def _first_bad(values: Any, n: int) -> int | None:
 
 
 def _check_numbers(found: Found) -> None:
-    for name in set(found.columns) & (set(DEFAULTS) - set(_NEEDED_FOR_CTF)):
+    for name in set(found.columns) & (set(DEFAULTS) - _MAY_BE_UNKNOWN):
         row = _first_bad(found.columns[name], found.n)
         if row is not None:
             raise InputError(f"{found.source}, row {row + 1}: {found.label(name)} is not a number: mend the row.")

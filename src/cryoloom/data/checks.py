@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cryoloom.data.findings import Finding
+from cryoloom.data.half_sets import half_set_findings
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import Particles
 from cryoloom.data.preprocess import sample_rows
@@ -95,7 +96,4 @@ def _doubtful_numbers(particles: Particles) -> list[Finding]:
         reach = float(np.abs(particles.table[["shift_x", "shift_y"]].to_numpy()).max())
         if reach > particles.source_box * particles.source_pixel_size / 2:
             found.append(Finding(f"shifts of up to {reach:.0f} Å leave the box: check their unit", True))
-    duplicated = int(np.asarray(particles.table.duplicated(["image_file", "image_index"])).sum())
-    if duplicated:
-        found.append(Finding(f"{duplicated} images are listed more than once", False))
-    return found
+    return found + half_set_findings(particles)

@@ -97,6 +97,7 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
         found.columns["optics_group"] = np.unique(fields["ctf/exp_group_id"], return_inverse=True)[1] + 1
     if "location/micrograph_path" in fields:
         found.columns["micrograph_name"] = _names(fields["location/micrograph_path"])
+    _find_places(found, fields)
     _find_poses(found, fields)
     found.uid = fields.get("uid")
     found.extra = pd.DataFrame({name: fields[name] for name in ("uid", "blob/sign") if name in fields})
@@ -107,6 +108,17 @@ def _names(values: np.ndarray) -> pd.Categorical:
     unique, code = np.unique(values, return_inverse=True)
     texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in unique.tolist()]
     return pd.Categorical.from_codes(code, pd.Index(texts, dtype=object))
+
+
+def _find_places(found: Found, fields: dict[str, np.ndarray]) -> None:
+    """Where on its micrograph each particle lies, in Å, and which rows are copies of one by symmetry expansion."""
+    if {"location/center_x_frac", "location/center_y_frac", "location/micrograph_shape"} <= set(fields):
+        pixel = fields.get("location/micrograph_psize_A", fields.get("blob/psize_A", 1.0))
+        height, width = fields["location/micrograph_shape"].astype(np.float64).T
+        found.columns["coordinate_x"] = fields["location/center_x_frac"] * width * pixel
+        found.columns["coordinate_y"] = fields["location/center_y_frac"] * height * pixel
+    if "sym_expand/src_uid" in fields:
+        found.columns["original"] = fields["sym_expand/src_uid"].astype(np.uint64).view(np.int64)
 
 
 def _find_poses(found: Found, fields: dict[str, np.ndarray]) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -144,7 +144,8 @@ def _occurrences(ours: pd.Index, theirs: pd.Index, wanted: ImageNames, known: Im
         return np.asarray(theirs.get_indexer(ours))
     again = theirs.duplicated(keep=False)
     first = theirs[again].unique()
-    ours_again, theirs_again = ours[ours.isin(first)].value_counts(), theirs[again].value_counts()
+    ours_again: Any = ours[ours.isin(first)].value_counts()
+    theirs_again: Any = theirs[again].value_counts()
     counts = ours_again.reindex(theirs_again.index)
     differ = counts.notna() & (counts != theirs_again)
     if bool(differ.any()):
@@ -159,7 +160,7 @@ def _occurrences(ours: pd.Index, theirs: pd.Index, wanted: ImageNames, known: Im
 
 def _numbered(index: pd.Index) -> pd.MultiIndex:
     """An index with the number of times that each entry occurred before."""
-    codes, _ = pd.factorize(index)
+    codes = index.unique().get_indexer(index)
     order = np.argsort(codes, kind="stable")
     run = codes[order]
     start = np.flatnonzero(np.r_[True, np.diff(run) != 0]) if len(run) else np.zeros(0, dtype=int)

@@ -35,6 +35,9 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
     "phase_shift": ("float32", 0),
     "b_factor": ("float32", 0),
     "half_set": ("int8", 0),
+    "coordinate_x": ("float32", np.nan),
+    "coordinate_y": ("float32", np.nan),
+    "original": ("int64", 0),
     "frame": ("int32", 0),
     "shift_x": ("float32", 0),
     "shift_y": ("float32", 0),
@@ -61,11 +64,12 @@ class Particles:
     """N particle images with their CTF and poses: a table, and images that stay on disk until they are read.
 
     table: one row a particle with the columns `CANONICAL` (Å, degrees, kV, mm, Å²; image_index, frame and source_row
-    from 0; half_set 1, 2 or 0 for none) and whatever else the file said under the file's own names. source: the file.
-    source_box and source_pixel_size (Å): the images on disk. box and pixel_size: the images as read, Fourier-resampled
-    where they differ. rotation: (N, 3, 3) float32, NaN where the pose is not known, or None without poses. optics: the
-    file's own optics table. findings: what its reader found worth saying. pose_file: where poses are from that the
-    source does not hold.
+    from 0; half_set 1, 2 or 0 for none; coordinates on the micrograph, NaN where not known; original, a number that
+    copies of one particle share, 0 for none) and whatever else the file said under the file's own names. source: the
+    file. source_box and source_pixel_size (Å): the images on disk. box and pixel_size: the images as read,
+    Fourier-resampled where they differ. rotation: (N, 3, 3) float32, NaN where the pose is not known, or None without
+    poses. optics: the file's own optics table. findings: what its reader found worth saying. pose_file: where poses are
+    from that the source does not hold.
     """
 
     table: pd.DataFrame
@@ -254,19 +258,6 @@ class Particles:
         if box < 2 or box % 2:
             raise InputError(f"box {box} cannot be used for {self.source}: expected an even number of at least 2.")
         return replace(self, box=box)
-
-    def half_sets(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows of two halves: the file's own if every particle has one, else a seeded split that keeps movies whole."""
-        given = self.column("half_set")
-        if len(given) and set(np.unique(given)) == {1, 2}:
-            first = torch.from_numpy(given == 1)
-        else:
-            group = self.table["movie_id"].cat.codes.to_numpy()
-            group = group if self.has_movies else np.arange(len(self))
-            names, member = np.unique(group, return_inverse=True)
-            shuffled = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
-            first = (shuffled < (len(names) + 1) // 2)[torch.from_numpy(member)]
-        return torch.nonzero(first)[:, 0], torch.nonzero(~first)[:, 0]
 
     @property
     def image_names(self) -> ImageNames:

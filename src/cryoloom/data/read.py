@@ -13,6 +13,7 @@ from cryoloom.data.cryodrgn import read_ctf_pickle, read_index_pickle, read_pose
 from cryoloom.data.cryosparc import find_cs
 from cryoloom.data.files import existing, locate
 from cryoloom.data.findings import Finding
+from cryoloom.data.half_sets import half_sets
 from cryoloom.data.matching import Matched, matching_rows
 from cryoloom.data.mrc import read_stack
 from cryoloom.data.particles import CTF_COLUMNS, Particles
@@ -61,7 +62,7 @@ def read_particles(
     if limit is not None and limit < len(particles):
         particles = particles.subset(slice(0, max(limit, 1)))
     if half_set is not None:
-        particles = particles.subset(particles.half_sets(seed=0)[half_set - 1].numpy())
+        particles = particles.subset(half_sets(particles, seed=0)[half_set - 1].numpy())
     if box is not None:
         return particles.with_box(box)
     if particles.box % 2:

@@ -50,6 +50,7 @@ _TREATED = {
     "rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF",
     "rlnCtfDataArePhaseFlipped": "phase-flipped",
 }
+_MICROGRAPH_PIXEL_SIZES = ("rlnMicrographOriginalPixelSize", "rlnMicrographPixelSize")
 _MOVIE = ["movie_id", "cryoloomMovieId", "rlnTomoName"]
 _STRINGS = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "rlnOddZernike", "rlnEvenZernike", *_MOVIE]
 
@@ -162,6 +163,7 @@ def find_star(path: str | Path, datadir: str | Path | None = None) -> Found:
     for column, label in (("micrograph_name", "rlnMicrographName"), ("movie_id", "cryoloomMovieId")):
         if label in rows:
             found.columns[column] = pd.Categorical(rows[label].astype(str))
+    _find_places(found, rows)
     found.box = _values(rows, "rlnImageSize", source) if "rlnImageSize" in rows else None
     found.pixel_size = _pixel_size(rows, source)
     _find_poses(found, rows)
@@ -237,6 +239,18 @@ def _pixel_size(rows: pd.DataFrame, source: Path) -> np.ndarray | None:
         # Detector pixels are in µm.
         return _values(rows, "rlnDetectorPixelSize", source) * 1e4 / magnification
     return _values(rows, "rlnPixelSize", source) if "rlnPixelSize" in rows else None
+
+
+def _find_places(found: Found, rows: pd.DataFrame) -> None:
+    """Where on its micrograph each particle lies, in Å, and which rows are images of one particle."""
+    if {"rlnCoordinateX", "rlnCoordinateY"} <= set(rows.columns):
+        label = next((name for name in _MICROGRAPH_PIXEL_SIZES if name in rows), None)
+        pixel = _as_numbers(rows[label]) if label else _pixel_size(rows, found.source)
+        for axis in "xy":
+            at = _as_numbers(rows[f"rlnCoordinate{axis.upper()}"])
+            found.columns[f"coordinate_{axis}"] = at * (1.0 if pixel is None else pixel)
+    if "rlnTomoParticleName" in rows:
+        found.columns["original"] = pd.Categorical(rows["rlnTomoParticleName"].astype(str)).codes.astype(int) + 1
 
 
 def _find_poses(found: Found, rows: pd.DataFrame) -> None:

@@ -1,8 +1,7 @@
 """Section of the report on the half-sets: whether each found its own map, and whether it was the same one."""
 
 from html import escape
-
-import pandas as pd
+from typing import Any
 
 from cryoloom.report.contents import RunContents
 from cryoloom.report.page import Page
@@ -17,7 +16,7 @@ def halves(run: RunContents, page: Page) -> None:
     page.section("halves", "Half-sets", "", f'<div class="card">{body}</div>')
 
 
-def in_words(compared: pd.Series) -> list[str]:
+def in_words(compared: Any) -> list[str]:
     """Sentences about a line of metrics.jsonl of the stage "half-sets compared"."""
     starts = f"{int(compared['starts'])} random start{'s' if compared['starts'] > 1 else ''}"
     if compared["independent"]:

@@ -6,6 +6,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 import torch
@@ -244,8 +245,8 @@ def _progress(run: RunContents, page: Page) -> None:
     columns = {n: v for n, v in columns.items() if np.isfinite(v).any()}
     if not columns:
         return
-    stages = metrics["stage"].fillna("").astype(str) if "stage" in metrics else None
-    stage_names = list(stages) if stages is not None else ["run"] * len(metrics)
+    stages: Any = metrics.get("stage")
+    stage_names = list(stages.fillna("").astype(str)) if stages is not None else ["run"] * len(metrics)
     plot = page.plot("progress-plot", figures.progress_figure(columns, stage_names))
     page.section("progress", "Progress", "Over the steps of the run, by stage.", f'<div class="card">{plot}</div>')
 

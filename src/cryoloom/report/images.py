@@ -1,6 +1,7 @@
 """Section of the report on the images of a run: their size, the pixels that were replaced, what was left out."""
 
 from html import escape
+from typing import Any
 
 from cryoloom.data.particles import Particles
 from cryoloom.report.contents import RunContents
@@ -34,7 +35,8 @@ def images(run: RunContents, page: Page) -> None:
     if particles is not None:
         lines.append(f"{len(particles):,} images, {size_in_words(particles)}.")
     if len(facts):
-        of_images, n, pixels = (int(facts[name].iloc[-1]) for name in ("outlier_images", "particles", "outlier_pixels"))
+        last: Any = facts.iloc[-1]
+        of_images, n, pixels = (int(last[name]) for name in ("outlier_images", "particles", "outlier_pixels"))
         where = f"in {of_images:,} of {n:,} images, {pixels:,} in all" if pixels else f"in none of {n:,} images"
         lines.append(f"Outlier pixels (hot or dead) replaced {where}.")
     if len(run.skipped):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cryoloom.data.half_sets import half_sets
 from cryoloom.model.poses.polish import polish
 from cryoloom.model.poses.search import PoseSearch, SearchSettings
 from cryoloom.physics.fourier import resample_volume
@@ -74,7 +75,7 @@ def conformation_maps(
 def _components(
     images: WorkingImages, poses: Pose, noise: Tensor, band: float, mask: Tensor, count: int, session: Session
 ) -> tuple[Variability, list[Volumes]]:
-    halves, band = images.particles.half_sets(session.run.config.seed), min(band, _BAND)
+    halves, band = half_sets(images.particles, session.run.config.seed), min(band, _BAND)
     coarse = images.coarse(band)
     noise, mask = noise[: coarse.box // 2], resample_volume(mask, coarse.box).clamp(0, 1)
     variability = Variability(coarse, poses, halves, noise, band, mask, session.team)
@@ -111,7 +112,7 @@ class AmongConformations:
         shift_px = scope.shift_px * self.images.box / images.box
         search = PoseSearch(settings, self.images.lattice, scope.group, shift_px)
         self.half = torch.zeros(len(images), dtype=torch.long)
-        self.half[images.particles.half_sets(seed)[1]] = 1
+        self.half[half_sets(images.particles, seed)[1]] = 1
         self.finders = [
             [self._at_map(volume.to(images.device), search, turn) for volume in maps] for maps in made.maps.flip(0)
         ]

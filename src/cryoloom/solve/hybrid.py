@@ -4,6 +4,7 @@ import shutil
 
 from cryoloom.data import write_star
 from cryoloom.data.files import replacing
+from cryoloom.data.half_sets import half_sets
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.finish import write_refined
 from cryoloom.solve.em.known import start_from_poses
@@ -24,7 +25,7 @@ def refine_from(setup: Setup, settings: RefineSettings, poses: Pose) -> None:
     session, scope, images = setup.session, setup.scope, setup.images
     if session.team.leads:
         _keep_network(setup, poses)
-    halves = setup.particles.half_sets(session.run.config.seed)
+    halves = half_sets(setup.particles, session.run.config.seed)
     refinement = Refinement(images, settings, scope, halves, session.team)
     state = session.saved("refine", RefineState)
     if state is None:

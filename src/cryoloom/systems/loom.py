@@ -3,6 +3,7 @@
 from pydantic import Field
 from torch import Tensor
 
+from cryoloom.data.half_sets import half_sets
 from cryoloom.data.movies import movie_numbers, with_movies
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
@@ -50,7 +51,7 @@ def reconstruct(
     movies = _movies(particles, team) if settings.temporal_prior else None
     images = WorkingImages(particles, team.device)
     scope = molecule_scope(settings, images, config.symmetry)
-    halves = particles.half_sets(config.seed)
+    halves = half_sets(particles, config.seed)
     session = Session(run, team, progress)
     refinement = Refinement(images, settings.refinement, scope, halves, team)
     state = session.saved("refine", RefineState)

@@ -9,6 +9,7 @@ import torch
 
 from cryoloom.data import read_particles, write_stack
 from cryoloom.data.assemble import Found, assemble
+from cryoloom.data.half_sets import half_sets
 from cryoloom.data.particles import CTF_COLUMNS
 from cryoloom.errors import InputError
 from cryoloom.physics.fourier import resample_images
@@ -73,15 +74,15 @@ def test_poses_replace_and_vanish(star: Path) -> None:
 
 def test_half_sets_come_from_the_file_or_the_seed(star: Path) -> None:
     particles = read_particles(star)
-    first, second = particles.half_sets(seed=0)
+    first, second = half_sets(particles, seed=0)
     assert (particles.column("half_set")[first.numpy()] == 1).all()
     assert (particles.column("half_set")[second.numpy()] == 2).all()
     free = particles.with_columns(half_set=0)
-    first, second = free.half_sets(seed=3)
+    first, second = half_sets(free, seed=3)
     assert len(first) == len(second) == 6
     assert sorted([*first.tolist(), *second.tolist()]) == list(range(12))
-    assert torch.equal(first, free.half_sets(seed=3)[0])
-    assert not torch.equal(first, free.half_sets(seed=4)[0])
+    assert torch.equal(first, half_sets(free, seed=3)[0])
+    assert not torch.equal(first, half_sets(free, seed=4)[0])
 
 
 def test_movies_are_rows_in_frame_order_and_halves_keep_them_whole(star: Path) -> None:
@@ -93,7 +94,7 @@ def test_movies_are_rows_in_frame_order_and_halves_keep_them_whole(star: Path) -
     movies = filmed.movies()
     assert sorted(movies) == ["m0", "m1", "m2", "m3"]
     assert movies["m1"].tolist() == [8, 4, 0]
-    first, second = (set(movie[half.numpy()]) for half in filmed.half_sets(seed=1))
+    first, second = (set(movie[half.numpy()]) for half in half_sets(filmed, seed=1))
     assert not first & second
     assert len(first) == len(second) == 2
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.data import read_particles
+from cryoloom.data.half_sets import half_sets
 from cryoloom.data.particles import Particles
 from cryoloom.evaluate.heterogeneity import TrueConformations
 from cryoloom.model.poses.search import SearchSettings
@@ -95,6 +96,6 @@ def test_particles_are_searched_at_the_other_half_sets_maps(two_kinds: Path, par
     made = ConformationMaps(torch.stack([maps, 1e-3 * maps.flip(1)]), noise)
     start = Pose.single(random_rotations(len(particles), torch.Generator().manual_seed(0)))
     lost = (errors(particles, found(particles, made, start)) > 20).float()
-    first, second = images.particles.half_sets(0)
+    first, second = half_sets(images.particles, 0)
     assert float(lost[first].mean()) > 0.8
     assert float(lost[second].mean()) < 0.2

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cryoloom.data import read_particles
+from cryoloom.data.half_sets import half_sets
 from cryoloom.physics.rigid import apply_to_volume
 from cryoloom.physics.so3 import point_group
 from cryoloom.simulate.conformations import Conformations
@@ -67,7 +68,7 @@ def test_the_likeliest_first_map_goes_on(images: WorkingImages):
 
 
 def test_two_wrong_maps_that_agree_yield_to_likelier_ones(images: WorkingImages, trimer: torch.Tensor):
-    half = images.particles.half_sets(0)
+    half = half_sets(images.particles, 0)
     session = SimpleNamespace(team=Team())
     searches = HalfSearches(images, half, AbInitioSettings(), EMMarchSettings(), scope("C3"), session)
     wrong = apply_to_volume(trimer, torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))
@@ -105,7 +106,7 @@ class Remembered:
 
 
 def test_first_maps_that_were_stopped_go_on_to_the_bit(images: WorkingImages):
-    half = images.particles.half_sets(0)
+    half = half_sets(images.particles, 0)
     settings = AbInitioSettings(batch_size=30, iterations=4, temper_iterations=1, first_maps=3, starts=1)
     march = EMMarchSettings(iterations=1, batch_size=20)
 

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from cryoloom.data import read_particles
+from cryoloom.data.half_sets import half_sets
 from cryoloom.data.particles import Particles
 from cryoloom.simulate.conformations import Source, conformations_of
 from cryoloom.simulate.particles import simulate_particles
@@ -27,7 +28,7 @@ def particles_of(folder: Path, states: int) -> Particles:
 
 def variability_of(particles: Particles) -> Variability:
     images = WorkingImages(particles)
-    given = (particles.poses(), particles.half_sets(0), first_noise(images), 10.0, soft_sphere(24, 10.8), Team())
+    given = (particles.poses(), half_sets(particles, 0), first_noise(images), 10.0, soft_sphere(24, 10.8), Team())
     return Variability(images, *given)
 
 

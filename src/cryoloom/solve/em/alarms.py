@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cryoloom.data.half_sets import half_set_findings
 from cryoloom.data.particles import Particles
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import angular_distance
@@ -49,7 +50,7 @@ SILENT_ENCODER = Alarm(
 
 def input_alarms(particles: Particles) -> list[Alarm]:
     """What the particle file gives away: something that changes the images and is not taken into account."""
-    serious = (finding for finding in particles.findings if finding.name)
+    serious = (finding for finding in [*particles.findings, *half_set_findings(particles)] if finding.name)
     return [Alarm(finding.name, "warning", finding.text + ".", finding.advice) for finding in serious]
 
 
