@@ -9,10 +9,12 @@ from rich.console import Console
 
 from cryoloom.data import Particles, read_particles, write_star
 from cryoloom.data.cryodrgn import write_latent_pickle, write_pickles
-from cryoloom.data.cryosparc import write_cs
+from cryoloom.data.cryosparc import volume_on_cryosparcs_axes, write_cs
 from cryoloom.data.files import replacing
+from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.errors import InputError
 from cryoloom.evaluate.landscape import matched_latents
+from cryoloom.solve.run import Run
 
 World = Literal["relion", "cryosparc", "cryodrgn"]
 # What each world calls our maps; RELION's PostProcess finds the second half map by the name of the first.
@@ -53,32 +55,38 @@ def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(n
     particles = read_particles(star)
     latents = matched_latents(run, particles) if to == "cryodrgn" and (run / "latents.npz").is_file() else None
     output.mkdir(parents=True, exist_ok=True)
-    written = _write_particles(particles, to, output)
+    symmetry = Run.open(run).config.symmetry if (run / "config.yaml").is_file() else "C1"
+    written = _write_particles(particles, to, output, symmetry)
     if latents is not None:
         write_latent_pickle(output / "z.pkl", latents.mean.numpy(), latents.log_var.numpy())
         written.append(output / "z.pkl")
-    written += _copy_maps(run / "volumes", to, output)
+    written += _copy_maps(run / "volumes", to, output, symmetry)
     console = Console()
     for path in written:
         console.print(str(path), soft_wrap=True)
 
 
-def _write_particles(particles: Particles, to: World, output: Path) -> list[Path]:
+def _write_particles(particles: Particles, to: World, output: Path, symmetry: str) -> list[Path]:
     if to == "cryosparc":
-        write_cs(output / "particles.cs", particles)
+        write_cs(output / "particles.cs", particles, symmetry)
         return [output / "particles.cs"]
     write_star(output / "particles.star", particles)
     pickles = write_pickles(output, particles) if to == "cryodrgn" else []
     return [output / "particles.star", *pickles]
 
 
-def _copy_maps(volumes: Path, to: World, output: Path) -> list[Path]:
+def _copy_maps(volumes: Path, to: World, output: Path, symmetry: str) -> list[Path]:
     copied = []
     for ours, theirs in _MAPS[to].items():
-        if (volumes / ours).is_file():
+        if not (volumes / ours).is_file():
+            continue
+        if to == "cryosparc":
+            volume, pixel_size = read_volume(volumes / ours)
+            write_volume(output / theirs, volume_on_cryosparcs_axes(volume, symmetry), pixel_size)
+        else:
             with replacing(output / theirs) as temporary:
                 shutil.copyfile(volumes / ours, temporary)
-            copied.append(output / theirs)
+        copied.append(output / theirs)
     for path in sorted((volumes / "conformations").glob("*.mrc")):
         with replacing(output / path.name) as temporary:
             shutil.copyfile(path, temporary)

@@ -76,9 +76,9 @@ def reconstruct(
         "known": use the poses in PARTICLES. Or a .star/.cs/.pkl file with poses of the same particles, in any order:
         rows are matched by image. Skips the search.
     refine
-        With --poses: polish them.
+        With --poses: polish them (loom, cryodrgn2, cryoformer).
     symmetry
-        Point group of the molecule: C1, Cn, Dn, T, O or I.
+        Point group of the molecule: C1, Cn, Dn, T, O or I (loom).
     init
         A finished run whose poses to start from.
     datadir
@@ -115,6 +115,7 @@ def reconstruct(
     if refine and poses is None and init is None:
         raise InputError("--refine polishes poses that are given: add --poses known or --poses FILE.")
     _check_symmetry(symmetry)
+    found.refuse_unused(symmetry, refine)
     team = Team.launch(device, devices, num_nodes)
     run_config = RunConfig(
         particles=particles.resolve(),
@@ -204,6 +205,7 @@ def _read(config: RunConfig) -> Particles:
         box=config.box,
         pixel_size=config.pixel_size,
         by_position=config.by_position,
+        symmetry=config.symmetry,
         require_images=True,
     )
     if config.init is not None:

@@ -72,7 +72,7 @@ def select(
     if not len(rows):
         raise InputError(f"{asked} leaves none of the {len(particles)} particles: ask for less.")
     if with_poses:
-        _write(particles.subset(rows), output)
+        _write(particles.subset(rows), output, config.symmetry)
     else:
         source = read_particles(
             config.particles,
@@ -82,19 +82,23 @@ def select(
             limit=config.limit,
             half_set=config.half_set,
             pixel_size=config.pixel_size,
+            symmetry=config.symmetry,
         )
         if config.skip_bad_images:
             source = without(source, read_skipped(run))
         _check_same(source, particles, run)
         if not copy_rows(config.particles, output, source.column("source_row")[rows]):
-            _write(source.subset(rows), output)
+            _write(source.subset(rows), output, config.symmetry)
     console = Console()
     console.print(f"{len(rows):,} of {len(particles):,} particles", highlight=False)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
-def _write(particles: Particles, output: Path) -> None:
-    (write_cs if kind_of(output) == ".cs" else write_star)(output, particles)
+def _write(particles: Particles, output: Path, symmetry: str) -> None:
+    if kind_of(output) == ".cs":
+        write_cs(output, particles, symmetry)
+    else:
+        write_star(output, particles)
 
 
 def _check_same(source: Particles, particles: Particles, run: Path) -> None:

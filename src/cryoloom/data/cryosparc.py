@@ -2,7 +2,7 @@
 
 Conventions that end here: `alignments3D/pose` is an axis-angle vector with R = exp(pose)ᵀ; `alignments3D/shift` is
 rlnOrigin in pixels of `alignments3D/psize_A`, so the negative of our shift; angles are in radians; splits 0 and 1 are
-half-sets 1 and 2.
+half-sets 1 and 2; Dn has a 2-fold axis on y, where RELION and we have it on x.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import torch
 
 from cryoloom.data.assemble import Found
 from cryoloom.data.files import existing, relative_name, replacing
+from cryoloom.data.findings import Finding
 from cryoloom.data.particles import Particles
 from cryoloom.data.stacks import locate_stacks
 from cryoloom.data.unused import CRYOSPARC_TERMS, unused_terms
@@ -72,8 +73,35 @@ def _join(fields: dict[str, np.ndarray], source: Path, given: Path | None) -> di
     return fields
 
 
-def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Path | None = None) -> Found:
-    """What a .cs file and its passthrough say; raises InputError if they name no images."""
+def axes_turn(symmetry: str) -> np.ndarray:
+    """The rotation (3, 3), x = turn · x_cryosparc, from cryoSPARC's axes of a point group to ours.
+
+    A quarter turn about z for Dn with odd n, which takes the 2-fold axis from y to x; else the identity, as all other
+    Dn have 2-fold axes on both.
+    """
+    name = symmetry.strip().upper()
+    if name[:1] == "D" and name[1:].isdigit() and int(name[1:]) % 2:
+        return np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    return np.eye(3)
+
+
+def volume_on_cryosparcs_axes(volume: torch.Tensor, symmetry: str) -> torch.Tensor:
+    """A map (D, D, D) turned, without interpolation, from our axes of a point group to cryoSPARC's."""
+    if np.array_equal(axes_turn(symmetry), np.eye(3)):
+        return volume
+    box = volume.shape[-1]
+    # V'(x, y, z) = V(y, −x, z).
+    minus = (2 * (box // 2) - torch.arange(box)) % box
+    return volume[:, minus, :].transpose(1, 2).contiguous()
+
+
+def find_cs(
+    path: str | Path, datadir: str | Path | None = None, passthrough: Path | None = None, symmetry: str = "C1"
+) -> Found:
+    """What a .cs file and its passthrough say, poses on our axes of the molecule's symmetry.
+
+    Raises InputError if they name no images.
+    """
     source = existing(path, "cryoSPARC .cs file")
     fields = _join(_fields(read_cs(source)), source, passthrough)
     n = len(next(iter(fields.values())))
@@ -98,7 +126,7 @@ def find_cs(path: str | Path, datadir: str | Path | None = None, passthrough: Pa
     if "location/micrograph_path" in fields:
         found.columns["micrograph_name"] = _names(fields["location/micrograph_path"])
     _find_places(found, fields)
-    _find_poses(found, fields)
+    _find_poses(found, fields, symmetry)
     found.uid = fields.get("uid")
     found.extra = pd.DataFrame({name: fields[name] for name in ("uid", "blob/sign") if name in fields})
     return found
@@ -121,13 +149,17 @@ def _find_places(found: Found, fields: dict[str, np.ndarray]) -> None:
         found.columns["original"] = fields["sym_expand/src_uid"].astype(np.uint64).view(np.int64)
 
 
-def _find_poses(found: Found, fields: dict[str, np.ndarray]) -> None:
+def _find_poses(found: Found, fields: dict[str, np.ndarray], symmetry: str) -> None:
     if "alignments3D/split" in fields and set(np.unique(fields["alignments3D/split"])) == {0, 1}:
         found.columns["half_set"] = fields["alignments3D/split"] + 1
     if "alignments3D/pose" not in fields:
         return
     vector = torch.from_numpy(fields["alignments3D/pose"].astype(np.float64))
-    found.rotation = matrix_from_rotvec(vector).transpose(-1, -2).float().numpy()
+    turn = axes_turn(symmetry)
+    found.rotation = (matrix_from_rotvec(vector).transpose(-1, -2).numpy() @ turn.T).astype(np.float32)
+    if not np.array_equal(turn, np.eye(3)):
+        text = f"poses of {found.source} are turned by 90° about z, as cryoSPARC's {symmetry} has its 2-fold axis on y"
+        found.findings.append(Finding(text, False))
     if "alignments3D/shift" in fields:
         pixel = fields.get("alignments3D/psize_A", found.pixel_size)
         if pixel is None:
@@ -136,8 +168,11 @@ def _find_poses(found: Found, fields: dict[str, np.ndarray]) -> None:
         found.columns["shift_x"], found.columns["shift_y"] = shift[:, 0], shift[:, 1]
 
 
-def write_cs(path: str | Path, particles: Particles) -> None:
-    """Write particles as a .cs table with blob, ctf and alignments3D groups, as far as they are known."""
+def write_cs(path: str | Path, particles: Particles, symmetry: str = "C1") -> None:
+    """Write particles as a .cs table with blob, ctf and alignments3D groups, as far as they are known.
+
+    symmetry: of the molecule, whose axes of cryoSPARC the poses are then on.
+    """
     path, table, n = Path(path), particles.table, len(particles)
     names = _relative_names(particles, path.parent)
     uid = particles.column("uid") if "uid" in table else _uid_of_images(particles)
@@ -154,7 +189,8 @@ def write_cs(path: str | Path, particles: Particles) -> None:
         columns |= {label: np.deg2rad(particles.column(name)) for name, label in _RADIANS.items()}
     if particles.has_poses:
         pose = particles.poses()
-        vectors = roma.rotmat_to_rotvec(pose.best_rotation.double().transpose(-1, -2))
+        on_axes = pose.best_rotation.double() @ torch.from_numpy(axes_turn(symmetry))
+        vectors = roma.rotmat_to_rotvec(on_axes.transpose(-1, -2))
         columns["alignments3D/split"] = (particles.column("half_set").clip(min=1) - 1).astype(np.uint32)
         columns["alignments3D/shift"] = (-pose.best_shift / particles.source_pixel_size).numpy()
         columns["alignments3D/pose"] = vectors.float().numpy()

@@ -36,6 +36,7 @@ def read_particles(
     box: int | None = None,
     pixel_size: float | None = None,
     by_position: bool = False,
+    symmetry: str = "C1",
     require_images: bool = False,
 ) -> Particles:
     """Particles of a RELION .star, cryoSPARC .cs, .mrcs stack (.gz, .bz2) or .txt list of stacks.
@@ -44,19 +45,20 @@ def read_particles(
     rows, or any particle file of the same images, whose rows are matched by image (by their position with by_position);
     for a .cs, `ctf` may be its passthrough file. ind: cryoDRGN .pkl or .npy of the rows to keep. limit: at most this
     many, from the front. half_set: that half of them, the file's own or a fixed random one. box: working box, even.
-    pixel_size: Å, instead of the file's; shifts in Å are scaled with it. require_images: stacks must exist. Raises
+    pixel_size: Å, instead of the file's; shifts in Å are scaled with it. symmetry: of the molecule; where cryoSPARC has
+    it on other axes, poses of a .cs are turned to ours. require_images: stacks must exist. Raises
     InputError for whatever cannot be used as it is.
     """
     source = existing(path, "particle file")
     passthrough = Path(ctf) if ctf is not None and _kind(source) == ".cs" and _kind(Path(ctf)) == ".cs" else None
-    found = _find(source, datadir, passthrough)
+    found = _find(source, datadir, passthrough, symmetry)
     if ctf is not None and passthrough is None:
         _override_ctf(found, existing(ctf, "CTF file"), datadir, by_position)
     if pixel_size is not None:
         _replace_pixel_size(found, pixel_size)
     particles = assemble(found, require_images=require_images)
     if poses is not None:
-        particles = _with_poses(particles, found, existing(poses, "pose file"), datadir, by_position)
+        particles = _with_poses(particles, found, existing(poses, "pose file"), datadir, by_position, symmetry)
     if ind is not None:
         particles = particles.subset(read_index_pickle(ind, len(particles)))
     if limit is not None and limit < len(particles):
@@ -78,12 +80,12 @@ def _kind(path: Path) -> str:
     return suffixes[-2] if packed else (suffixes[-1] if suffixes else "")
 
 
-def _find(source: Path, datadir: str | Path | None, passthrough: Path | None = None) -> Found:
+def _find(source: Path, datadir: str | Path | None, passthrough: Path | None = None, symmetry: str = "C1") -> Found:
     kind = _kind(source)
     if kind == ".star":
         return find_star(source, datadir)
     if kind == ".cs":
-        return find_cs(source, datadir, passthrough)
+        return find_cs(source, datadir, passthrough, symmetry)
     if kind in (".mrcs", ".mrc"):
         return _find_stacks(source, [source])
     if kind == ".txt":
@@ -185,7 +187,7 @@ def _said(path: Path, what: str, matched: Matched) -> list[Finding]:
 
 
 def _with_poses(
-    particles: Particles, found: Found, path: Path, datadir: str | Path | None, by_position: bool
+    particles: Particles, found: Found, path: Path, datadir: str | Path | None, by_position: bool, symmetry: str
 ) -> Particles:
     """The particles with the poses of a file, NaN where it has no row for an image."""
     if _kind(path) == ".pkl":
@@ -194,7 +196,7 @@ def _with_poses(
         # cryoDRGN's translations centre the image, in fractions of the box; ours move the projection, in Å.
         shift = -fraction * particles.source_box * particles.source_pixel_size
         return particles.with_poses(Pose.single(torch.from_numpy(rotation), torch.from_numpy(shift.astype(np.float32))))
-    other = _find(path, datadir)
+    other = _find(path, datadir, symmetry=symmetry)
     if other.rotation is None:
         raise InputError(f"{path} has no poses (rlnAngleRot … or alignments3D): give a file with poses.")
     matched = matching_rows(found.images, other.images, by_position)
@@ -205,5 +207,5 @@ def _with_poses(
     rotation[matched.rows < 0] = np.nan
     pixel = pixel * (1.0 if other.shift_in_pixels and other.pixel_size is None else found.rescaled)
     shifts = {name: _of_rows(other, name, matched.rows) * pixel for name in ("shift_x", "shift_y")}
-    findings = (*particles.findings, *_said(path, "poses", matched))
+    findings = (*particles.findings, *other.findings, *_said(path, "poses", matched))
     return replace(particles.with_columns(**shifts), rotation=rotation, findings=findings, pose_file=path)

@@ -28,7 +28,8 @@ from cryoloom.systems import (
 class System:
     """One entry: what it is, where it was published, its settings and the function that runs it.
 
-    parts: what rebuilds its networks, where those can read poses off particles that they never saw.
+    parts: what rebuilds its networks, where those can read poses off particles that they never saw. uses: which of the
+    options "symmetry" and "refine" change what it does.
     """
 
     name: str
@@ -37,18 +38,34 @@ class System:
     settings: type[BaseModel]
     reconstruct: Callable[..., None]
     parts: Callable[..., dict[str, nn.Module]] | None = None
+    uses: tuple[str, ...] = ()
+
+    def refuse_unused(self, symmetry: str, refine: bool) -> None:
+        """Raise InputError where an option is given that would change nothing."""
+        if symmetry != "C1" and "symmetry" not in self.uses:
+            raise InputError(
+                f"--symmetry {symmetry}: {self.name} fits a map without symmetry. Leave it out, or take --system "
+                f"loom, which uses it; the poses that it finds can be given to {self.name} with --poses."
+            )
+        if refine and "refine" not in self.uses:
+            names = ", ".join(system.name for system in SYSTEMS.values() if "refine" in system.uses)
+            raise InputError(
+                f"--refine: {self.name} does not polish poses that are given; leave it out, or take {names}."
+            )
 
 
-def _system(name: str, recipe: ModuleType, settings: type[BaseModel], parts: Any = None) -> System:
-    return System(name, recipe.SUMMARY, recipe.PAPER, settings, recipe.reconstruct, parts)
+def _system(
+    name: str, recipe: ModuleType, settings: type[BaseModel], parts: Any = None, uses: tuple[str, ...] = ()
+) -> System:
+    return System(name, recipe.SUMMARY, recipe.PAPER, settings, recipe.reconstruct, parts, uses)
 
 
 _ALL = (
-    _system("loom", loom, loom.LoomSettings),
+    _system("loom", loom, loom.LoomSettings, uses=("symmetry", "refine")),
     _system("cryoai", cryoai, cryoai.CryoAISettings, amortised_parts),
     _system("cryodrgn", cryodrgn, cryodrgn.CryodrgnSettings),
-    _system("cryodrgn2", cryodrgn2, cryodrgn2.Cryodrgn2Settings),
-    _system("cryoformer", cryoformer, cryoformer.CryoFormerSettings),
+    _system("cryodrgn2", cryodrgn2, cryodrgn2.Cryodrgn2Settings, uses=("refine",)),
+    _system("cryoformer", cryoformer, cryoformer.CryoFormerSettings, uses=("refine",)),
     _system("cryoposenet", cryoposenet, cryoposenet.CryoPoseNetSettings, amortised_parts),
     _system("hetem", hetem, hetem.HetemSettings),
     _system("tempor", tempor, tempor.TemporSettings),

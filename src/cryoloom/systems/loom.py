@@ -10,6 +10,7 @@ from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
 from cryoloom.solve.em.abinitio import AbInitioSettings
 from cryoloom.solve.em.finish import write_refined
+from cryoloom.solve.em.given_symmetry import record_given_symmetry
 from cryoloom.solve.em.in_time import refine_in_time
 from cryoloom.solve.em.known import start_from_poses
 from cryoloom.solve.em.march import EMMarchSettings
@@ -56,6 +57,7 @@ def reconstruct(
     refinement = Refinement(images, settings.refinement, scope, halves, team)
     state = session.saved("refine", RefineState)
     if state is None and poses is not None:
+        record_given_symmetry(images, halves, poses, scope, session)
         state = start_from_poses(refinement, poses)
     elif state is None:
         pair = HalfSearches(images, halves, settings.ab_initio, settings.march, scope, session).run()

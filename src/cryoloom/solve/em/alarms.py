@@ -22,6 +22,8 @@ _MISREAD, _LOST = 0.1, 0.5
 _MIXED = 0.35
 # Mean posterior beside the best pose: 0 to 0.01 with right maps, 0.3 with mixtures of several poses.
 _UNDECIDED = 0.2
+# Of what half-maps agree to, the part that is left when one is turned by a symmetry: 0.95 to 1 if it is exact.
+_SYMMETRIC = 0.7
 # Resolution elements across the molecule below which every search agrees with every other.
 _ENVELOPE_CYCLES = 5.0
 
@@ -191,6 +193,18 @@ def symmetry_alarms(name: str | None) -> list[Alarm]:
         return []
     message = f"The map looks like {name}: turned by this symmetry it is the same as far as its half-maps can tell."
     return [Alarm("symmetric-molecule", "warning", message, f"Run again with --symmetry {name}.")]
+
+
+def given_symmetry_alarms(plain: float, turned: float, symmetry: str) -> list[Alarm]:
+    """What the map of given poses gives away when it is turned by the given symmetry: that it does not have it."""
+    if turned > _SYMMETRIC * plain:
+        return []
+    message = (
+        f"The map of the given poses does not have the symmetry {symmetry}: turned by it, a half-map correlates to "
+        f"{turned:.2f} with the other one, unturned to {plain:.2f}."
+    )
+    advice = "Leave out --symmetry, or refine the poses with it on RELION's axes: n-fold on z, 2-fold of Dn on x."
+    return [Alarm("symmetry-absent", "error", message, advice)]
 
 
 def copies_alarms(copies: Copies, poses: ParticlePoses) -> list[Alarm]:

@@ -7,6 +7,7 @@ from cryoloom.solve.em.alarms import (
     Alarm,
     copies_alarms,
     envelope_alarms,
+    given_symmetry_alarms,
     halves_alarms,
     input_alarms,
     map_alarms,
@@ -16,6 +17,7 @@ from cryoloom.solve.em.alarms import (
     symmetry_alarms,
     undecided_alarms,
 )
+from cryoloom.solve.em.given_symmetry import STAGE
 from cryoloom.solve.em.postprocess import Postprocessed, agreement_alarms, postprocess
 from cryoloom.solve.em.pseudosymmetry import BAND, find_copies, mirror_agreement
 from cryoloom.solve.em.refine import Refinement, RefineState
@@ -57,6 +59,9 @@ def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, ses
     if compared:
         last = compared[-1]
         found += halves_alarms(last["agreement"], last["confirmed"], last["starts"])
+    given = [line for line in session.run.metrics() if line.get("stage") == STAGE]
+    if given:
+        found += given_symmetry_alarms(given[-1]["plain"], given[-1]["turned"], session.run.config.symmetry)
     masked, resolved = state.volume * state.mask, crossing_shell(post.fsc, 0.5)
     if scope.cycles(resolved, images.box) > _HANDED_CYCLES:
         found += mixture_alarms(mirror_agreement(masked, resolved))
