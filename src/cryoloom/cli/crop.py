@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from cryoloom.data.outputs import writing
 from cryoloom.data.tracks import crop_movie
 
 
@@ -16,6 +17,7 @@ def crop(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     box: int = 64,
     pixel_size: float | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Cut a movie of each tracked particle out of a movie of the field of view, drift removed.
 
@@ -36,7 +38,11 @@ def crop(
         Image size in pixels, even.
     pixel_size
         Å per pixel, where the movie's header has none or a wrong one.
+    overwrite
+        Replace particles in the folder that another command wrote.
     """
-    written, left = crop_movie(movie, tracks, output, box, pixel_size)
+    by = f"crop {movie.absolute()} {tracks.absolute()} {box} {pixel_size}"
+    with writing([output / "particles.star", output / "particles.mrcs"], by, [movie, tracks], overwrite):
+        written, left = crop_movie(movie, tracks, output, box, pixel_size)
     console = Console()
     console.print(f"wrote {output / 'particles.star'}: {written} images, {left} left out at the edge", highlight=False)

@@ -12,6 +12,7 @@ from cryoloom.data.cryodrgn import write_latent_pickle, write_pickles
 from cryoloom.data.cryosparc import volume_on_cryosparcs_axes, write_cs
 from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume, write_volume
+from cryoloom.data.outputs import writing
 from cryoloom.errors import InputError
 from cryoloom.evaluate.landscape import matched_latents
 from cryoloom.solve.run import Run
@@ -32,8 +33,21 @@ _MAPS: dict[World, dict[str, str]] = {
     "cryodrgn": {"volume.mrc": "volume.mrc", "half_1.mrc": "half_1.mrc", "half_2.mrc": "half_2.mrc"},
 }
 
+# What each world gets beside maps.
+_TABLES: dict[World, tuple[str, ...]] = {
+    "relion": ("particles.star",),
+    "cryosparc": ("particles.cs",),
+    "cryodrgn": ("particles.star", "pose.pkl", "ctf.pkl", "z.pkl"),
+}
 
-def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(name=["--output", "-o"])]) -> None:
+
+def export(
+    run: Path,
+    *,
+    to: World,
+    output: Annotated[Path, cyclopts.Parameter(name=["--output", "-o"])],
+    overwrite: bool = False,
+) -> None:
     """Write a run's particles and maps as another program reads them.
 
     relion gives a RELION 3.1 STAR file and maps named for PostProcess; cryosparc a .cs table for Import Particle Stack;
@@ -48,6 +62,8 @@ def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(n
         The program that is to read it: relion, cryosparc or cryodrgn.
     output
         Folder to write into; it is made if it does not exist.
+    overwrite
+        Replace files there that another command wrote.
     """
     star = run / "particles.star"
     if not star.is_file():
@@ -56,11 +72,14 @@ def export(run: Path, *, to: World, output: Annotated[Path, cyclopts.Parameter(n
     latents = matched_latents(run, particles) if to == "cryodrgn" and (run / "latents.npz").is_file() else None
     output.mkdir(parents=True, exist_ok=True)
     symmetry = Run.open(run).config.symmetry if (run / "config.yaml").is_file() else "C1"
-    written = _write_particles(particles, to, output, symmetry)
-    if latents is not None:
-        write_latent_pickle(output / "z.pkl", latents.mean.numpy(), latents.log_var.numpy())
-        written.append(output / "z.pkl")
-    written += _copy_maps(run / "volumes", to, output, symmetry)
+    maps = _maps(run / "volumes", to)
+    targets = [output / name for name in (*_TABLES[to], *maps.values())]
+    with writing(targets, f"export {run.absolute()} {to}", [star, *maps, *particles.files()], overwrite):
+        written = _write_particles(particles, to, output, symmetry)
+        if latents is not None:
+            write_latent_pickle(output / "z.pkl", latents.mean.numpy(), latents.log_var.numpy())
+            written.append(output / "z.pkl")
+        written += _copy_maps(maps, to, output, symmetry)
     console = Console()
     for path in written:
         console.print(str(path), soft_wrap=True)
@@ -75,20 +94,18 @@ def _write_particles(particles: Particles, to: World, output: Path, symmetry: st
     return [output / "particles.star", *pickles]
 
 
-def _copy_maps(volumes: Path, to: World, output: Path, symmetry: str) -> list[Path]:
-    copied = []
-    for ours, theirs in _MAPS[to].items():
-        if not (volumes / ours).is_file():
-            continue
+def _maps(volumes: Path, to: World) -> dict[Path, str]:
+    """The run's maps, and what each is called there."""
+    named = {volumes / ours: theirs for ours, theirs in _MAPS[to].items() if (volumes / ours).is_file()}
+    return named | {path: path.name for path in sorted((volumes / "conformations").glob("*.mrc"))}
+
+
+def _copy_maps(maps: dict[Path, str], to: World, output: Path, symmetry: str) -> list[Path]:
+    for ours, theirs in maps.items():
         if to == "cryosparc":
-            volume, pixel_size = read_volume(volumes / ours)
+            volume, pixel_size = read_volume(ours)
             write_volume(output / theirs, volume_on_cryosparcs_axes(volume, symmetry), pixel_size)
-        else:
-            with replacing(output / theirs) as temporary:
-                shutil.copyfile(volumes / ours, temporary)
-        copied.append(output / theirs)
-    for path in sorted((volumes / "conformations").glob("*.mrc")):
-        with replacing(output / path.name) as temporary:
-            shutil.copyfile(path, temporary)
-        copied.append(output / path.name)
-    return copied
+            continue
+        with replacing(output / theirs) as temporary:
+            shutil.copyfile(ours, temporary)
+    return [output / theirs for theirs in maps.values()]

@@ -8,6 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cryoloom.data.mrc import read_volume
+from cryoloom.data.outputs import writing
 from cryoloom.errors import InputError
 from cryoloom.evaluate.fsc import FSCCurve, corrected_fsc
 from cryoloom.evaluate.fsc import fsc as shell_correlation
@@ -23,6 +24,7 @@ def fsc(
     align: bool = False,
     threshold: float = 0.143,
     output: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Print the resolution in Å at which the Fourier shell correlation of two maps falls below a threshold.
 
@@ -44,6 +46,8 @@ def fsc(
         The correlation at which the resolution is read.
     output
         Where to write the curve as CSV: shell, resolution_angst, fsc and, with a mask, fsc_chance.
+    overwrite
+        Replace that file if another command wrote it.
     """
     first, pixel_size = read_volume(a)
     volumes = {path: _read_like(path, a, first.shape[-1], pixel_size) for path in (b, mask) if path is not None}
@@ -66,7 +70,9 @@ def fsc(
         console.print(f"warning: {doubt}", highlight=False, soft_wrap=True)
     console.print(_table(curve))
     if output is not None:
-        curve.to_csv(output)
+        inputs = [path for path in (a, b, mask) if path is not None]
+        with writing([output], f"fsc {a.absolute()} {b.absolute()} {mask} {align}", inputs, overwrite):
+            curve.to_csv(output)
         console.print(f"wrote {output}", highlight=False)
 
 

@@ -10,6 +10,7 @@ from cryoloom.cli.progress import StageProgress
 from cryoloom.cli.settings import checked_settings
 from cryoloom.data import read_particles, write_star
 from cryoloom.data.checks import check_images
+from cryoloom.data.outputs import writing
 from cryoloom.errors import InputError
 from cryoloom.solve.predict import predict_poses
 from cryoloom.solve.results import width_columns
@@ -27,6 +28,7 @@ def predict(
     datadir: Path | None = None,
     ctf: Path | None = None,
     limit: int | None = None,
+    overwrite: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Read poses off particles with the network that a run has trained, and write them as a STAR file.
@@ -50,6 +52,8 @@ def predict(
         File that gives or replaces the CTF.
     limit
         Use at most this many particles, from the front.
+    overwrite
+        Replace the STAR file if another command wrote it.
     device
         auto takes CUDA where there is one.
     """
@@ -67,6 +71,8 @@ def predict(
     with StageProgress(console) as progress:
         setup = Setup(given, settings, opened, team, progress, writes=False)
         predicted = predict_poses(setup, system.parts(setup, settings, None))
-    write_star(output, given, pose=predicted.poses, columns=width_columns(predicted.widths))
+    by = f"predict {run.absolute()} {particles.absolute()} {ctf} {limit}"
+    with writing([output], by, [given.source, *given.files()], overwrite):
+        write_star(output, given, pose=predicted.poses, columns=width_columns(predicted.widths))
     console.print(f"read {len(given):,} images, {predicted.images_per_s:,.0f} a second", highlight=False)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)

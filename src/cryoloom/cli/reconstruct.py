@@ -244,7 +244,16 @@ def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
         raise InputError(
             f"{run.config.particles} or its images changed since {run.path} began: start a new run instead."
         )
+    _note_newer_stacks(loaded, run)
     return loaded, known
+
+
+def _note_newer_stacks(particles: Particles, run: Run) -> None:
+    began = (run.path / "config.yaml").stat().st_mtime
+    newer = [name for name in particles.files() if Path(name).stat().st_mtime > began]
+    if newer:
+        text = f"note: {len(newer):,} stacks were written after the run began, such as {newer[0]}"
+        Console().print(f"{text}; the images that were compared are the same", highlight=False, markup=False)
 
 
 def _carry_out(run: Run, particles: Particles, known: Pose | None, team: Team) -> None:

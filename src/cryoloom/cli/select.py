@@ -10,12 +10,13 @@ from rich.console import Console
 from cryoloom.data import read_particles, write_star
 from cryoloom.data.cryosparc import write_cs
 from cryoloom.data.matching import matching_rows
+from cryoloom.data.outputs import writing
 from cryoloom.data.particles import Particles
 from cryoloom.data.rows import copy_rows, kind_of
 from cryoloom.errors import InputError
 from cryoloom.evaluate.choose import columns_of, rows_in_cluster, rows_in_file, rows_where
 from cryoloom.evaluate.landscape import read_table
-from cryoloom.solve.run import Run
+from cryoloom.solve.run import Run, RunConfig
 from cryoloom.solve.skipped import read_skipped, without
 
 
@@ -27,6 +28,7 @@ def select(
     where: str | None = None,
     ind: Path | None = None,
     with_poses: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write the particles of a run that you choose, as their own file had them: every column, every digit.
 
@@ -50,6 +52,8 @@ def select(
         Particles that this file lists: cryoDRGN's ind.pkl, .npy, or text; rows of RUN/particles.star from 0.
     with_poses
         Write the rows as the run has them, with its poses and conformations, instead of the source's.
+    overwrite
+        Replace the file if another command wrote it.
     """
     if sum((cluster is not None, where is not None, ind is not None)) != 1:
         raise InputError(
@@ -61,37 +65,52 @@ def select(
     if not (run / "particles.star").is_file():
         raise InputError(f"{run} holds no particles.star: `cryoloom resume {run}` carries it on to its results.")
     particles = read_particles(run / "particles.star")
-    table = columns_of(particles, read_table(run, len(particles)))
-    if cluster is not None:
-        rows, asked = rows_in_cluster(table, cluster), f"--cluster {cluster}"
-    elif where is not None:
-        rows, asked = rows_where(table, where), f"--where {where!r}"
-    else:
-        assert ind is not None
-        rows, asked = rows_in_file(ind, len(particles)), f"--ind {ind}"
+    rows, asked = _rows(run, particles, cluster, where, ind)
     if not len(rows):
         raise InputError(f"{asked} leaves none of the {len(particles)} particles: ask for less.")
-    if with_poses:
-        _write(particles.subset(rows), output, config.symmetry)
-    else:
-        source = read_particles(
-            config.particles,
-            datadir=config.datadir,
-            ctf=config.ctf,
-            ind=config.ind,
-            limit=config.limit,
-            half_set=config.half_set,
-            pixel_size=config.pixel_size,
-            symmetry=config.symmetry,
-        )
-        if config.skip_bad_images:
-            source = without(source, read_skipped(run))
-        _check_same(source, particles, run)
-        if not copy_rows(config.particles, output, source.column("source_row")[rows]):
-            _write(source.subset(rows), output, config.symmetry)
+    inputs = [config.particles, run / "particles.star", *particles.files(), *([] if ind is None else [ind])]
+    with writing([output], f"select {run.absolute()} {asked} {with_poses}", inputs, overwrite):
+        if with_poses:
+            _write(particles.subset(rows), output, config.symmetry)
+        else:
+            source = _source(run, config, particles)
+            if not copy_rows(config.particles, output, source.column("source_row")[rows]):
+                _write(source.subset(rows), output, config.symmetry)
     console = Console()
     console.print(f"{len(rows):,} of {len(particles):,} particles", highlight=False)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+def _rows(
+    run: Path, particles: Particles, cluster: int | None, where: str | None, ind: Path | None
+) -> tuple[np.ndarray, str]:
+    """Rows of the run's particles that are asked for, and the option that asks for them."""
+    if ind is not None:
+        return rows_in_file(ind, len(particles)), f"--ind {ind}"
+    table = columns_of(particles, read_table(run, len(particles)))
+    if cluster is not None:
+        return rows_in_cluster(table, cluster), f"--cluster {cluster}"
+    assert where is not None
+    return rows_where(table, where), f"--where {where!r}"
+
+
+def _source(run: Path, config: RunConfig, particles: Particles) -> Particles:
+    """The particles of the run's source file; raises InputError where it is not what the run was made from."""
+    source = read_particles(
+        config.particles,
+        datadir=config.datadir,
+        ctf=config.ctf,
+        ind=config.ind,
+        limit=config.limit,
+        half_set=config.half_set,
+        pixel_size=config.pixel_size,
+        by_position=config.by_position,
+        symmetry=config.symmetry,
+    )
+    if config.skip_bad_images:
+        source = without(source, read_skipped(run))
+    _check_same(source, particles, run)
+    return source
 
 
 def _write(particles: Particles, output: Path, symmetry: str) -> None:

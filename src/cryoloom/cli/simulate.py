@@ -7,9 +7,10 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from cryoloom.data.outputs import writing
 from cryoloom.errors import InputError
 from cryoloom.simulate.conformations import Source, conformations_of
-from cryoloom.simulate.particles import simulate_particles
+from cryoloom.simulate.particles import PARTICLE_FILES, TRUTH_FILES, simulate_particles
 from cryoloom.simulate.settings import Motion, Noise, Simulation
 
 
@@ -50,6 +51,7 @@ def simulate(
     drift: float | None = None,
     dose: float = 0.0,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Simulate noisy particle images of a molecule, with the truth beside them.
 
@@ -137,6 +139,8 @@ def simulate(
         states.
     seed
         Everything random follows from it.
+    overwrite
+        Replace particles in DIR that another command wrote; what the same command wrote is replaced in any case.
     """
     settings = Simulation(
         box=box,
@@ -170,7 +174,11 @@ def simulate(
     moves = {"turn": turn, "about": about, "hinge": hinge, "hinge_like": hinge_like, "domains": domains}
     source = Source(structures, chain, trajectory, stride, steps, superpose, **moves)
     console = Console()
-    with _Bars(console) as bars:
+    targets = [output / name for name in (*PARTICLE_FILES, *TRUTH_FILES)]
+    by = f"simulate {source.plain()} {settings}"
+    given = (*structures, trajectory, ctf_from, orientations, noise_spectrum)
+    inputs = [path for path in given if path is not None]
+    with writing(targets, by, inputs, overwrite), _Bars(console) as bars:
         paths = simulate_particles(
             conformations_of(source, box, pixel_size), settings, output, describe=source.plain(), progress=bars.advance
         )

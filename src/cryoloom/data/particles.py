@@ -45,6 +45,8 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
 CANONICAL = (*NAME_COLUMNS, *DEFAULTS, "source_row")
 # Most images resampled or mended at once, so that memory does not follow the batch.
 _AT_ONCE = 256
+# Pixels that are read to notice other ones: a quarter of a second.
+_HASHED_BYTES = 256 << 20
 # Images that tell whether a set is noisy.
 _LOOKED_AT = 100
 
@@ -281,7 +283,7 @@ class Particles:
         return {str(movie.categories[code]): order[codes == code] for code in np.unique(codes)}
 
     def fingerprint(self) -> str:
-        """SHA-256 over table, poses and sizes of the stacks: changes when the input does, reads no image."""
+        """SHA-256 over table, poses, sizes of the stacks, and pixels: of all images, or of an even sample of many."""
         digest = hashlib.sha256(f"{self.source_box} {self.box} {self.source_pixel_size:.6g}".encode())
         for name in self.table.columns.drop(["image_file"]):
             digest.update(str(name).encode())
@@ -296,4 +298,14 @@ class Particles:
         for name in self.files():
             path = Path(name)
             digest.update(f"{path.name} {path.stat().st_size if path.is_file() else -1}".encode())
+        for rows in self._hashed_rows():
+            digest.update(self._stored(rows).numpy().tobytes())
         return digest.hexdigest()
+
+    def _hashed_rows(self) -> list[np.ndarray]:
+        """Rows whose pixels count in the fingerprint, some at once."""
+        if not self.has_images or not len(self):
+            return []
+        many = max(_HASHED_BYTES // (4 * self.source_box**2), 1)
+        rows = np.unique(np.linspace(0, len(self) - 1, min(many, len(self))).round().astype(int))
+        return np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))

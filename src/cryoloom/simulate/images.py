@@ -67,7 +67,9 @@ def write_images(
             progress("projecting", len(rows), settings.n)
         signal = statistics.variance
         if not signal > 0:
-            raise InputError("the images are empty: the STRUCTURE has no density in the box.")
+            raise InputError(
+                "the images are empty: the STRUCTURE has no density in the box, or --junk leaves no image with a particle."
+            )
         noise = 0.0 if math.isinf(settings.snr) else signal / settings.snr
         if noise:
             statistics = _Statistics()
@@ -101,6 +103,8 @@ class _Statistics:
 
     @property
     def variance(self) -> float:
+        if not self.count:
+            return 0.0
         return max(self.square / self.count - (self.sum / self.count) ** 2, 0.0)
 
     def into(self, header: np.recarray) -> None:

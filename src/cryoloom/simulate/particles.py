@@ -24,6 +24,9 @@ from cryoloom.simulate.images import Progress, write_images
 from cryoloom.simulate.noise import noise_spectrum
 from cryoloom.simulate.settings import SNR_DEFINITION, Simulation
 
+PARTICLE_FILES = ("particles.star", "particles.mrcs")
+TRUTH_FILES = ("truth/particles.star", "truth/truth.json", "truth/volume.mrc")
+
 
 def simulate_particles(
     volumes: Conformations | Sequence[Tensor],
@@ -79,7 +82,7 @@ def _write_volumes(conformations: Conformations, settings: Simulation, output: P
 
 def _clear(output: Path) -> None:
     """Remove what an earlier simulation left there, its particles.star first."""
-    for name in ("particles.star", "particles.mrcs", "truth/particles.star", "truth/truth.json", "truth/volume.mrc"):
+    for name in (*PARTICLE_FILES, *TRUTH_FILES):
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / "truth" / "conformations", ignore_errors=True)
     (output / "truth").mkdir(parents=True, exist_ok=True)

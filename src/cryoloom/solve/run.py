@@ -192,7 +192,8 @@ class Run:
                 break
         else:
             state = None
-        if leads:
+        # A finished run is only read: its results were recorded after the last checkpoint.
+        if leads and not self.finished:
             self._keep_metrics(state["metrics_lines"] if state else 0)
         return state
 

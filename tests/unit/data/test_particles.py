@@ -109,6 +109,13 @@ def test_fingerprint_changes_with_the_input_only(star: Path) -> None:
     assert same != particles.with_poses(None).fingerprint()
 
 
+def test_fingerprint_changes_with_the_pixels(star: Path, images: torch.Tensor) -> None:
+    before = read_particles(star).fingerprint()
+    images[3] = images[4]
+    write_stack(star.parent.parent / "mics" / "a.mrcs", [images[:8]], 8, 16, 2.5)
+    assert read_particles(star).fingerprint() != before
+
+
 def test_many_rows_stay_small(tmp_path: Path) -> None:
     write_stack(tmp_path / "x.mrcs", [torch.zeros(1, 4, 4)], 1, 4, 1.0)
     one = read_particles(tmp_path / "x.mrcs")
