@@ -68,7 +68,7 @@ def write_images(
         signal = statistics.variance
         if not signal > 0:
             raise InputError(
-                "the images are empty: the STRUCTURE has no density in the box, or --junk leaves no image with a particle."
+                "the images are empty: the STRUCTURE has no density in the box, or --junk leaves no particle."
             )
         noise = 0.0 if math.isinf(settings.snr) else signal / settings.snr
         if noise:
