@@ -1,5 +1,6 @@
 """From what a format's reader found to `Particles`: defaults filled in, and everything that cannot be right refused."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def _check_stacks(found: Found, table: pd.DataFrame, require_images: bool) -> St
     first: Stack | None = None
     for code in np.flatnonzero(last >= 0):
         name, index = str(names.categories[code]), int(last[code])
-        exists = Path(name).is_file()
+        exists = os.path.isfile(name)
         if not exists and require_images:
             row = int(np.flatnonzero(codes == code)[0])
             raise InputError(f"{found.source}, row {row + 1}: {name} does not exist; give its folder as datadir.")

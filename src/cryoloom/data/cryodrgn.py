@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cryoloom.data.files import existing, replacing
+from cryoloom.data.files import existing, reading, replacing
+from cryoloom.data.npy import read_array
 from cryoloom.data.particles import Particles
 from cryoloom.errors import InputError
 
@@ -58,12 +59,19 @@ def read_pickle(path: str | Path) -> Any:
         raise InputError(f"{path}: not a pickle of numpy arrays ({error}); expected what cryoDRGN writes.") from error
 
 
+def _array(value: Any, path: str | Path) -> np.ndarray:
+    """A pickled value as an array of numbers."""
+    with reading(path, "array of numbers", "expected what cryoDRGN writes"):
+        found = np.asarray(value)
+        return found if found.dtype.kind in "biuf" else found.astype(np.float64)
+
+
 def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (N, 3, 3), x_image = R x_volume, and translations (N, 2) in fractions of the box, zero where absent."""
     loaded = read_pickle(path)
-    rotation, *rest = loaded if isinstance(loaded, tuple | list) else (loaded,)
-    rotation = np.asarray(rotation)
-    translation = np.asarray(rest[0]) if rest else np.zeros((len(rotation), 2))
+    rotation, *rest = loaded if isinstance(loaded, tuple | list) and len(loaded) else (loaded,)
+    rotation = _array(rotation, path)
+    translation = _array(rest[0], path) if rest else np.zeros((len(np.atleast_1d(rotation)), 2))
     if rotation.ndim != 3 or rotation.shape[1:] != (3, 3) or translation.shape != (len(rotation), 2):
         shapes = f"{rotation.shape}, {translation.shape}"
         raise InputError(f"{path} holds arrays {shapes}; expected rotations (N, 3, 3) and translations (N, 2).")
@@ -84,7 +92,7 @@ def read_pose_pickle(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def read_ctf_pickle(path: str | Path) -> dict[str, np.ndarray]:
     """CTF columns (N,) of a ctf.pkl by canonical name, and the `box` (px) and `pixel_size` (Å) it is for."""
-    table = np.asarray(read_pickle(path))
+    table = _array(read_pickle(path), path)
     if table.ndim != 2 or table.shape[1] not in (8, 9):
         raise InputError(f"{path} holds an array {table.shape}; expected (N, 9): box, Å/px, defocus, kV, Cs, w, phase.")
     if table.shape[1] == 8:
@@ -95,7 +103,7 @@ def read_ctf_pickle(path: str | Path) -> dict[str, np.ndarray]:
 def read_index_pickle(path: str | Path, n: int) -> np.ndarray:
     """Rows (b,) of an ind.pkl or .npy, each in 0 … n − 1; raises InputError for any other."""
     path = existing(path, "index file")
-    rows = np.asarray(np.load(path, allow_pickle=False) if path.suffix == ".npy" else read_pickle(path))
+    rows = read_array(path, "list of row numbers") if path.suffix == ".npy" else _array(read_pickle(path), path)
     if rows.dtype == bool and rows.shape == (n,):
         return np.flatnonzero(rows)
     if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or not len(rows):

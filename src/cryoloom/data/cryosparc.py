@@ -17,6 +17,7 @@ import torch
 from cryoloom.data.assemble import Found
 from cryoloom.data.files import existing, relative_name, replacing
 from cryoloom.data.findings import Finding
+from cryoloom.data.npy import read_array
 from cryoloom.data.particles import Particles
 from cryoloom.data.stacks import locate_stacks
 from cryoloom.data.unused import CRYOSPARC_TERMS, unused_terms
@@ -37,10 +38,7 @@ _RADIANS = {"defocus_angle": "ctf/df_angle_rad", "phase_shift": "ctf/phase_shift
 def read_cs(path: str | Path) -> np.ndarray:
     """The records of a .cs file; raises InputError if it is not a numpy table."""
     path = existing(path, "cryoSPARC .cs file")
-    try:
-        records = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not a cryoSPARC .cs file, it lacks the numpy header; export it again.") from error
+    records = read_array(path, "cryoSPARC .cs file", "export it again")
     if not isinstance(records, np.ndarray) or records.dtype.names is None:
         raise InputError(f"{path}: not a cryoSPARC .cs file; expected a table with named fields.")
     return records

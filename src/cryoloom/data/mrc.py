@@ -3,11 +3,13 @@
 import bz2
 import gzip
 import io
+import math
 import os
 import shutil
 import tempfile
 import warnings
 import weakref
+import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ import torch
 from mrcfile.mrcinterpreter import MrcInterpreter
 from torch import Tensor
 
-from cryoloom.data.files import existing, replacing
+from cryoloom.data.files import existing, reading, replacing
 from cryoloom.errors import InputError
 
 _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -35,7 +37,7 @@ class Stack:
 
     def __init__(self, path: str | Path):
         self.path = existing(path, "MRC file")
-        with self._stream() as stream:
+        with reading(self.path, "MRC file"), self._stream() as stream:
             header = self._header(stream)
             mode = int(header.mode)
             if mode not in _MODES:
@@ -45,7 +47,7 @@ class Stack:
                 raise InputError(f"{self.path}: the MRC header says {self.shape} (z, y, x) pixels: the file is broken.")
             self._dtype = np.dtype(_MODES[mode]).newbyteorder(header.dtype["mode"].byteorder)
             self._offset = 1024 + max(0, int(header.nsymbt))
-            self._check_length(stream, self._offset + int(np.prod(self.shape, dtype=np.int64)) * self._dtype.itemsize)
+            self._check_length(stream, self._offset + math.prod(self.shape) * self._dtype.itemsize)
             cell = np.array([header.cella.x, header.cella.y, header.cella.z], dtype=float)
             sampling = np.array([header.mx, header.my, header.mz], dtype=float)
             self.pixel_size = tuple(np.divide(cell, sampling, out=np.zeros(3), where=sampling > 0).round(5).tolist())
@@ -64,7 +66,7 @@ class Stack:
         try:
             with opener(self.path, "rb") as packed:
                 shutil.copyfileobj(packed, copy, 1 << 20)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             copy.close()
             raise InputError(f"{self.path}: cannot be decompressed ({error}): copy it again.") from error
         copy.seek(0)

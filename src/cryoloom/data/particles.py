@@ -1,6 +1,7 @@
 """Particles: one table row an image, the images themselves read only when asked for."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +119,7 @@ class Particles:
 
     def missing_files(self) -> list[str]:
         """Stacks that the table names and that do not exist."""
-        return [name for name in self.files() if not Path(name).is_file()]
+        return [name for name in self.files() if not os.path.isfile(name)]
 
     def rows(self, index: Index = None) -> np.ndarray:
         """Row numbers (b,) of an index: integers, a slice, a mask (N,), or None for all."""
@@ -198,7 +199,7 @@ class Particles:
     def _read(self, row: int, indices: np.ndarray) -> np.ndarray:
         name = str(self.table["image_file"].iat[row])
         place = f"{self.source}, particle {int(self.table['source_row'].iat[row]) + 1}"
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise InputError(f"{place}: the image stack {name} does not exist; give the stacks' folder as datadir.")
         stack = read_stack(name)
         if len(stack) <= indices.max():
@@ -297,7 +298,7 @@ class Particles:
             digest.update(np.ascontiguousarray(self.rotation).tobytes())
         for name in self.files():
             path = Path(name)
-            digest.update(f"{path.name} {path.stat().st_size if path.is_file() else -1}".encode())
+            digest.update(f"{path.name} {path.stat().st_size if os.path.isfile(path) else -1}".encode())
         for rows in self._hashed_rows():
             digest.update(self._stored(rows).numpy().tobytes())
         return digest.hexdigest()

@@ -1,5 +1,6 @@
 """One door for every kind of particle file."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import torch
 from cryoloom.data.assemble import Found, assemble
 from cryoloom.data.cryodrgn import read_ctf_pickle, read_index_pickle, read_pose_pickle
 from cryoloom.data.cryosparc import find_cs
-from cryoloom.data.files import existing, locate
+from cryoloom.data.files import existing, locate, reading
 from cryoloom.data.findings import Finding
 from cryoloom.data.half_sets import half_sets
 from cryoloom.data.matching import Matched, matching_rows
@@ -83,16 +84,18 @@ def _kind(path: Path) -> str:
 def _find(source: Path, datadir: str | Path | None, passthrough: Path | None = None, symmetry: str = "C1") -> Found:
     kind = _kind(source)
     if kind == ".star":
-        return find_star(source, datadir)
+        with reading(source, "particle STAR file"):
+            return find_star(source, datadir)
     if kind == ".cs":
-        return find_cs(source, datadir, passthrough, symmetry)
+        with reading(source, "cryoSPARC .cs file"):
+            return find_cs(source, datadir, passthrough, symmetry)
     if kind in (".mrcs", ".mrc"):
         return _find_stacks(source, [source])
     if kind == ".txt":
         names = [line.strip() for line in source.read_text(errors="replace").splitlines() if line.strip()]
         stacks = [locate(name, source, datadir) for name in names]
         for line, stack in enumerate(stacks, 1):
-            if not stack.is_file():
+            if not os.path.isfile(stack):
                 raise InputError(f"{source}, line {line}: {stack} does not exist; give its folder as datadir.")
         if not stacks:
             raise InputError(f"{source} names no stack; expected one .mrcs file a line.")
@@ -138,7 +141,7 @@ def _pixel_size_of(found: Found) -> float:
     if found.pixel_size is not None:
         return float(np.atleast_1d(np.asarray(found.pixel_size, dtype=float))[0])
     stacks = (str(name) for name in found.columns["image_file"].categories)
-    first = next((name for name in stacks if Path(name).is_file()), None)
+    first = next((name for name in stacks if os.path.isfile(name)), None)
     return 0.0 if first is None else max(float(read_stack(first).pixel_size[0]), 0.0)
 
 
@@ -154,7 +157,7 @@ def _override_ctf(found: Found, path: Path, datadir: str | Path | None, by_posit
         _check_rows(other.n, found.n, path, found.source)
         # The pickle may have been made before the images were binned: what stays is the length of the box in Å.
         names = found.columns["image_file"]
-        exists = [str(name) for name in names.categories if Path(name).is_file()]
+        exists = [str(name) for name in names.categories if os.path.isfile(name)]
         box = read_stack(exists[0]).shape[2] if exists else other.box if found.box is None else found.box
         found.pixel_size = np.asarray(other.pixel_size) * np.asarray(other.box) / box
     else:

@@ -45,7 +45,7 @@ def _by_file_name_alone(names: list[str], paths: list[str]) -> list[Finding]:
     alone = [
         (name, path)
         for name, path in zip(names, paths, strict=True)
-        if Path(name).parent.name not in ("", ".", "..", Path(path).parent.name) and Path(path).is_file()
+        if Path(name).parent.name not in ("", ".", "..", Path(path).parent.name) and os.path.isfile(path)
     ]
     if not alone:
         return []

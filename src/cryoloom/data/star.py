@@ -8,7 +8,9 @@ import gzip
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from gemmi import cif
 
 from cryoloom.data.assemble import Found
-from cryoloom.data.files import existing
+from cryoloom.data.files import existing, reading
 from cryoloom.data.findings import Finding
 from cryoloom.data.stacks import locate_stacks
 from cryoloom.data.unused import RELION_TERMS, unused_terms
@@ -63,7 +65,7 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
             try:
                 with gzip.open(path, "rb") as packed:
                     shutil.copyfileobj(packed, copy)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise InputError(f"{path}: cannot be decompressed ({error}): copy it again.") from error
             copy.flush()
             return _parse(Path(copy.name), path)
@@ -71,15 +73,53 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
 
 
 def _parse(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
-    try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=_STRINGS)
-        tables = {str(name): _as_table(block) for name, block in blocks.items()}
-    except Exception:
-        # starfile raises whatever pandas and shlex raise; gemmi is strict and says where the file breaks the grammar.
-        tables = _parse_strictly(path, shown)
+    text, utf8 = _text_labels(path, shown)
+    with _as_utf8(path, utf8) as readable:
+        try:
+            blocks = starfile.read(readable, always_dict=True, parse_as_string=text)
+            tables = {str(name): _as_table(block) for name, block in blocks.items()}
+        except Exception:
+            # starfile raises whatever pandas and shlex raise; gemmi is strict and tells where the grammar is broken.
+            tables = _parse_strictly(readable, shown)
     if not tables:
         raise InputError(f"{shown} is not a STAR file: it has no data_ block; expected RELION metadata.")
     return tables
+
+
+def _text_labels(path: Path, shown: Path) -> tuple[list[str], bool]:
+    """Labels of the file whose values are texts, digits or not; and whether it is UTF-8.
+
+    Raises InputError where a block has a label twice.
+    """
+    seen: set[str] = set()
+    text, utf8 = set(_STRINGS), True
+    with reading(shown, "STAR file"), path.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            utf8 = utf8 and "\ufffd" not in line
+            words = line.lstrip()
+            if words.startswith("data_"):
+                seen = set()
+            elif words.startswith("_"):
+                label = words.split(maxsplit=1)[0][1:]
+                if label in seen:
+                    raise InputError(f"{shown}, line {number}: the label {label} stands twice in a block: remove one.")
+                seen.add(label)
+                if label.endswith("Name"):
+                    text.add(label)
+    return sorted(text), utf8
+
+
+@contextmanager
+def _as_utf8(path: Path, utf8: bool) -> Iterator[Path]:
+    """The file, or a copy of it in UTF-8 where it is in Latin-1."""
+    if utf8:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".star", encoding="utf-8") as copy:
+        with path.open(encoding="latin-1") as stream:
+            shutil.copyfileobj(stream, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def _as_table(block: Any) -> pd.DataFrame:
@@ -120,7 +160,7 @@ def _map_columns(table: pd.DataFrame, function: Callable[[Any], Any]) -> pd.Data
 
 
 def _numbers(column: Any) -> Any:
-    if column.name in _STRINGS:
+    if column.name in _STRINGS or str(column.name).endswith("Name"):
         return column
     try:
         return pd.to_numeric(column)

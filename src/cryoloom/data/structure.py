@@ -5,9 +5,11 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from cryoloom.data.files import reading
 from cryoloom.errors import InputError
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
+_EXPECTED = "expected a PDB or mmCIF file"
 
 
 def is_structure(path: Path) -> bool:
@@ -21,10 +23,12 @@ def read_structure(path: str | Path, chain: str | None = None) -> gemmi.Structur
 
     Raises InputError for a file that cannot be read, holds no atoms, or has no such chain.
     """
-    structure = _read(Path(path))
-    _keep_chain(structure, chain, Path(path))
-    structure.remove_waters()
-    structure.remove_empty_chains()
+    # What is damaged may only show when a name is asked for.
+    with reading(path, "structure", _EXPECTED):
+        structure = _read(Path(path))
+        _keep_chain(structure, chain, Path(path))
+        structure.remove_waters()
+        structure.remove_empty_chains()
     if structure[0].count_atom_sites() == 0:
         raise InputError(f"{path} holds no atoms other than water: give a structure of the molecule.")
     return structure
@@ -35,10 +39,7 @@ def _read(path: Path) -> gemmi.Structure:
         raise InputError(f"{path} does not exist: give a .pdb, .cif or .mrc file, or the word phantom.")
     if not is_structure(path):
         raise InputError(f"{path} is no structure: expected a name ending in .pdb, .ent or .cif, with or without .gz.")
-    try:
-        structure = gemmi.read_structure(str(path))
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a structure ({error}): expected a PDB or mmCIF file.") from error
+    structure = gemmi.read_structure(str(path))
     if len(structure) == 0 or structure[0].count_atom_sites() == 0:
         raise InputError(f"{path} holds no atoms: expected a PDB or mmCIF file with a model.")
     while len(structure) > 1:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cryoloom.data.assemble import Found, assemble
-from cryoloom.data.files import existing
+from cryoloom.data.files import existing, reading
 from cryoloom.data.mrc import Stack, read_stack, write_stack
 from cryoloom.data.star_out import write_star
 from cryoloom.errors import InputError
@@ -39,10 +39,8 @@ def read_tracks(path: Path) -> Tracks:
     Raises InputError, naming file, column and row, for what is missing, no number, or there twice.
     """
     path = existing(path, "track table")
-    try:
+    with reading(path, "table of tracks", "expected CSV with a line of names"):
         table = pd.read_csv(path, sep=None, engine="python")
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}): expected CSV with a line of names.") from error
     table.columns = [str(name).strip().lower() for name in table.columns]
     columns = {}
     for column, names in _NAMES.items():

@@ -12,9 +12,13 @@ import yaml
 from numpy.typing import NDArray
 
 from cryoloom.data import Particles, read_particles, read_volume
+from cryoloom.data.files import reading
 from cryoloom.errors import InputError
 from cryoloom.evaluate.landscape import Landscape, read_landscape
 from cryoloom.solve.run import SKIPPED
+
+# What to do about a file of a run that is damaged.
+_PUT_BACK = "put the run's own file back, or run it again"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def read_run(folder: Path | str) -> RunContents:
             f"{folder}: not a run; expected config.yaml, metrics.jsonl, particles.star or volumes/volume.mrc in it."
         )
     volume, pixel_size = read_volume(map_path) if map_path.is_file() else (None, 1.0)
-    config = yaml.safe_load(config_text) if config_text else {}
+    with reading(folder / "config.yaml", "file of settings", _PUT_BACK):
+        config = yaml.safe_load(config_text) if config_text else {}
     landscape = read_landscape(folder)
     if landscape is not None:
         noted += landscape.summary["warnings"]
@@ -101,12 +106,16 @@ def _flexible(volumes: Path) -> dict[str, NDArray]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _json(path: Path, empty: Any) -> Any:
     text = _text(path)
-    return json.loads(text) if text.strip() else empty
+    with reading(path, f"{type(empty).__name__} in JSON", _PUT_BACK):
+        found = json.loads(text) if text.strip() else empty
+        if not isinstance(found, type(empty)):
+            raise ValueError(f"it holds {type(found).__name__}")
+    return found
 
 
 def _particles(path: Path) -> Particles | None:
@@ -114,11 +123,18 @@ def _particles(path: Path) -> Particles | None:
 
 
 def _skipped(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return _table(path)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame()
+    with reading(path, "CSV table", _PUT_BACK):
+        return pd.read_csv(path)
 
 
 def _curves(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    table = _table(path)
     return table if {"shell", "resolution_angst"} <= set(table.columns) else pd.DataFrame()
 
 
@@ -128,7 +144,7 @@ def _metrics(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     for line in _text(path).splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             continue  # the last line of a run that is being written, or was cut
         if isinstance(row, dict) and ("alarm" in row or "severity" in row):
             alarms.append(row)

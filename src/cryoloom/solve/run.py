@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
-import pickle
+import re
 import shutil
 import socket
 import time
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 import cryoloom
+from cryoloom.data.files import reading
 from cryoloom.errors import InputError
 
 CHECKPOINTS_KEPT = 2
@@ -97,10 +99,10 @@ class Run:
             raise InputError(f"{path} is no run: it has no config.yaml; give the directory that `reconstruct -o` made.")
         try:
             config = RunConfig(**yaml.safe_load(file.read_text()))
-        except (ValidationError, TypeError, yaml.YAMLError) as error:
+        except (ValidationError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(f"{file} cannot be read as a run's settings: {_first_line(error)}.") from error
         run = cls(Path(path), config)
-        run._before = max((float(m.get("seconds", 0)) for m in run.metrics()), default=0.0)
+        run._before = max((_number(m.get("seconds")) for m in run.metrics()), default=0.0)
         return run
 
     def withdraw(self) -> None:
@@ -163,12 +165,15 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a line cut short by a crash is left out."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
         return [entry for entry in map(_entry, lines) if entry]
 
     def alarms(self) -> list[dict[str, str]]:
         """The alarms of a finished run: name, severity, message and advice of each."""
-        return json.loads((self.path / "alarms.json").read_text())
+        file = self.path / "alarms.json"
+        with reading(file, "list of alarms", "put the run's own file back"):
+            found = json.loads(file.read_text())
+            return [{key: str(alarm[key]) for key in ("name", "severity", "message", "advice")} for alarm in found]
 
     @property
     def finished(self) -> bool:
@@ -181,12 +186,12 @@ class Run:
         folder = self.path / "checkpoints"
         state = {**state, "metrics_lines": len(self.metrics())}
         self.write(f"checkpoints/step-{step}.pt", lambda path: torch.save(to_plain(state), path))
-        for old in sorted(folder.glob("step-*.pt"), key=_step_of)[:-CHECKPOINTS_KEPT]:
+        for old in _checkpoints(folder)[:-CHECKPOINTS_KEPT]:
             old.unlink()
 
     def load_checkpoint(self, leads: bool = True) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None without one; the leader drops metrics written after it."""
-        for file in sorted((self.path / "checkpoints").glob("step-*.pt"), key=_step_of, reverse=True):
+        for file in reversed(_checkpoints(self.path / "checkpoints")):
             state = _read_checkpoint(file)
             if state is not None:
                 break
@@ -228,7 +233,7 @@ def _is_live(pid: int, started: float) -> bool:
     """Whether the process `pid` lives and is the one that began at `started`, not a later one of the same number."""
     try:
         return abs(psutil.Process(pid).create_time() - started) < 1
-    except (psutil.Error, ValueError, TypeError):
+    except (psutil.Error, ValueError, TypeError, OverflowError):
         return False
 
 
@@ -236,13 +241,20 @@ def _read_checkpoint(file: Path) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote, None where a crash or the disk damaged it."""
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+    except Exception:
+        # Damage has no end of kinds, and an older checkpoint serves as well.
         return None
     return state if isinstance(state, dict) and "metrics_lines" in state else None
 
 
-def _step_of(file: Path) -> int:
-    return int(file.stem.split("-")[1])
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the oldest first; other files there are none of ours."""
+    named = {path: re.fullmatch(r"step-(\d{1,18})", path.stem) for path in folder.glob("step-*.pt")}
+    return sorted((path for path, name in named.items() if name), key=lambda path: int(path.stem[5:]))
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from cryoloom.data.files import reading
 from cryoloom.data.mrc import read_stack
 from cryoloom.errors import InputError
 from cryoloom.model.fields.build import build_field
@@ -111,11 +112,8 @@ def read_latents(folder: Path | str) -> Latents:
             f"{folder} has no latents.npz, so no conformations: reconstruct with a system that infers them, such as "
             "--system cryodrgn, and let it finish."
         )
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            mean, log_var = (torch.from_numpy(arrays[name]).float() for name in ("z_mean", "z_log_var"))
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise InputError(f"{file} cannot be read as latents ({error}): run the reconstruction again.") from error
+    with reading(file, "file of latents", "run the reconstruction again"), np.load(file, allow_pickle=False) as arrays:
+        mean, log_var = (torch.from_numpy(arrays[name]).float() for name in ("z_mean", "z_log_var"))
     if mean.ndim != 2 or mean.shape != log_var.shape or not bool(torch.isfinite(mean).all()):
         raise InputError(f"{file} holds z_mean {tuple(mean.shape)}; expected finite numbers (N, Z): run it again.")
     return Latents(mean, log_var)
