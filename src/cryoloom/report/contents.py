@@ -78,6 +78,8 @@ def read_run(folder: Path | str) -> RunContents:
     volume, pixel_size = read_volume(map_path) if map_path.is_file() else (None, 1.0)
     with reading(folder / "config.yaml", "file of settings", _PUT_BACK):
         config = yaml.safe_load(config_text) if config_text else {}
+    if config_text:
+        noted += _unfinished(folder, metrics)
     landscape = read_landscape(folder)
     if landscape is not None:
         noted += landscape.summary["warnings"]
@@ -97,6 +99,20 @@ def read_run(folder: Path | str) -> RunContents:
         flexible=_flexible(folder / "volumes"),
         skipped=_skipped(folder / SKIPPED),
     )
+
+
+def _unfinished(folder: Path, metrics: pd.DataFrame) -> list[dict[str, Any]]:
+    """The alarm of a run that has no results yet: where it stands, and how it goes on."""
+    stages = metrics["stage"].tolist() if "stage" in metrics else []
+    if "results" in stages:
+        return []
+    place = "before its first step"
+    if stages:
+        done = metrics["iteration"].iloc[-1] if "iteration" in metrics else math.nan
+        place = f"in the stage {stages[-1]}" + (f", iteration {int(done)}" if math.isfinite(done) else "")
+    message = f"The run is not finished: it stopped {place}. What is shown is not its result."
+    advice = f"Continue it with `cryoloom resume {folder}`."
+    return [{"name": "unfinished", "severity": "warning", "message": message, "advice": advice}]
 
 
 def _flexible(volumes: Path) -> dict[str, NDArray]:

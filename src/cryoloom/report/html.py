@@ -44,8 +44,8 @@ def write_report(run: Path | str) -> Path:
     for section in (*first, _orientations, _uncertainty, _progress, images, _configuration):
         section(contents, page)
     style = files("cryoloom.report").joinpath("style.css").read_text()
-    # A closing tag inside a string would end the script.
-    plots = json.dumps(page.plots, separators=(",", ":")).replace("</", "<\\/")
+    # A tag inside a string would end the script, or a comment begin there.
+    plots = json.dumps(page.plots, separators=(",", ":")).replace("<", "\\u003c")
     html = Template(MARKUP).substitute(
         title=escape(_title(contents)),
         subtitle=escape(_subtitle(contents)),

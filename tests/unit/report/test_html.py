@@ -173,3 +173,34 @@ def test_what_was_done_to_the_images_is_told(full_run):
     assert "<a>.mrcs" in words
     assert "and 5 more" in words
     assert plots_of(page)["progress-plot"]["data"] == before["data"]
+
+
+def test_a_run_that_stopped_on_its_way_shows_so(tmp_path):
+    (tmp_path / "config.yaml").write_text("system: loom\nparticles: p.star\n")
+    lines = [{"stage": "ab initio", "iteration": i, "seconds": i} for i in (11, 12)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = write_report(tmp_path).read_text()
+    assert "The run is not finished: it stopped in the stage ab initio, iteration 12." in text
+    assert f"cryoloom resume {tmp_path}" in text
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"stage": "results", "seconds": 3}) + "\n")
+    assert "not finished" not in write_report(tmp_path).read_text()
+
+
+def test_a_stage_with_a_tag_in_its_name_leaves_the_plots(full_run):
+    text = (full_run / "metrics.jsonl").read_text()
+    (full_run / "metrics.jsonl").write_text(text.replace('"refine"', '"<!--<script>"'))
+    assert plots_of(read(write_report(full_run)))
+    assert "<!--<script>" not in write_report(full_run).read_text()
+
+
+@pytest.mark.parametrize("name", ["alarms.json", "fsc.csv", "evaluation.json", "config.yaml", "metrics.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[[[", b"{}", b"3", b"null", b"a,b\n1"])
+def test_a_damaged_file_of_a_run_is_named_or_left_out(full_run, name, content):
+    (full_run / name).write_bytes(content)
+    try:
+        write_report(full_run)
+    except InputError as error:
+        refused = str(error)
+    else:
+        refused = name
+    assert name in refused

@@ -6,6 +6,7 @@ import torch
 from cryoloom.physics.fourier import radii3
 from cryoloom.physics.so3 import matrix_from_rotvec, random_rotations
 from cryoloom.solve.em.alarms import (
+    few_alarms,
     map_alarms,
     mirror_alarms,
     misread_alarms,
@@ -111,3 +112,8 @@ def test_an_alarm_is_words_for_a_file(blobs):
     entry = map_alarms(-blobs, 14)[0].as_dict()
     assert set(entry) == {"name", "severity", "message", "advice"}
     assert all(entry.values())
+
+
+def test_a_handful_of_particles():
+    assert names(few_alarms(11)) == ["few-particles"]
+    assert few_alarms(300) == []

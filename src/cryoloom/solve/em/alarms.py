@@ -24,6 +24,8 @@ _MIXED = 0.35
 _UNDECIDED = 0.2
 # Of what half-maps agree to, the part that is left when one is turned by a symmetry: 0.95 to 1 if it is exact.
 _SYMMETRIC = 0.7
+# Fewer particles than these have no resolution worth the name.
+_FEW = 50
 # Resolution elements across the molecule below which every search agrees with every other.
 _ENVELOPE_CYCLES = 5.0
 
@@ -132,6 +134,14 @@ def pose_alarms(poses: ParticlePoses) -> list[Alarm]:
         )
         found.append(Alarm("poses-unknown", "error", message, advice))
     return found
+
+
+def few_alarms(n: int) -> list[Alarm]:
+    """What the number of particles gives away: too few for a resolution that means anything."""
+    if n >= _FEW:
+        return []
+    message = f"The set has {n} particles: the FSC of two halves of it is mostly chance, and the resolution a guess."
+    return [Alarm("few-particles", "warning", message, "Use more particles; a hundred are few.")]
 
 
 def undecided_alarms(poses: ParticlePoses) -> list[Alarm]:

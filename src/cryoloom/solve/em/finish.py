@@ -7,6 +7,7 @@ from cryoloom.solve.em.alarms import (
     Alarm,
     copies_alarms,
     envelope_alarms,
+    few_alarms,
     given_symmetry_alarms,
     halves_alarms,
     input_alarms,
@@ -54,7 +55,7 @@ def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, ses
     found += resolution_alarms(post.fsc, post.resolution_angst, images.pixel_size)
     found += agreement_alarms(post.curves, images.box * images.pixel_size)
     found += envelope_alarms(post.resolution_angst, scope.diameter_px * images.pixel_size)
-    found += pose_alarms(state.poses)
+    found += pose_alarms(state.poses) + few_alarms(len(images))
     compared = [line for line in session.run.metrics() if line.get("stage") == "half-sets compared"]
     if compared:
         last = compared[-1]
