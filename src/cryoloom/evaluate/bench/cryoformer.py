@@ -242,7 +242,7 @@ def poses(book: Notebook) -> None:
     }
     for name, options in runs.items():
         run, device = f"poses/{name.split()[-1]}", "cpu" if s.device == "cpu" else "auto"
-        given = ("--box", s.box, "--poses", start, "--refine", "--device", device, *options)
+        given = ("--box", s.box, "--poses", "poses/start.star", "--refine", "--device", device, *options)
         try:
             measured = book.bench.cryoloom(run, "reconstruct", f"{data}/particles.star", "-o", run, *given)
         except CommandError as error:
