@@ -69,9 +69,9 @@ def read_particles(
     if box is not None:
         return particles.with_box(box)
     if particles.box % 2:
-        raise InputError(
-            f"{source}: the box of {particles.box} pixels is odd; expected an even one: give box {particles.box - 1}."
-        )
+        # Every transform here is of an even box.
+        text = f"images of {particles.box} pixels, an odd number, are worked on at {particles.box - 1}"
+        particles = replace(particles.with_box(particles.box - 1), findings=(*particles.findings, Finding(text, False)))
     return particles
 
 

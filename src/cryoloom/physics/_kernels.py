@@ -9,9 +9,12 @@ import torch
 from numba import get_num_threads, njit, prange
 from torch import Tensor
 
+from cryoloom.errors import InputError
+
 
 def gather(grid: Tensor, rotations: Tensor, k: Tensor) -> Tensor:
     """Slices (R, P) complex64; see `interpolate.slice_grid`."""
+    check_rotations(rotations, k, grid.shape[-1] - 1)
     out = torch.empty(len(rotations), len(k), 2)
     _gather(_pairs(grid), _float(rotations), _float(k), out.numpy())
     return torch.view_as_complex(out)
@@ -19,6 +22,7 @@ def gather(grid: Tensor, rotations: Tensor, k: Tensor) -> Tensor:
 
 def gather_gradient(grid: Tensor, rotations: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """Slices (R, P) and gradients (R, P, 3), complex64; see `interpolate.slice_grid_with_gradient`."""
+    check_rotations(rotations, k, grid.shape[-1] - 1)
     out = torch.empty(len(rotations), len(k), 4, 2)
     _gather_gradient(_pairs(grid), _float(rotations), _float(k), out.numpy())
     values = torch.view_as_complex(out)
@@ -27,11 +31,27 @@ def gather_gradient(grid: Tensor, rotations: Tensor, k: Tensor) -> tuple[Tensor,
 
 def scatter(values: Tensor, weights: Tensor, rotations: Tensor, k: Tensor, extent: int) -> tuple[Tensor, Tensor]:
     """Grids of summed slices and weights; see `interpolate.insert_slices`."""
+    check_rotations(rotations, k, extent)
     threads = get_num_threads()
     out = np.zeros((threads, 2 * extent + 1, 2 * extent + 1, extent + 1, 3), np.float32)
     _scatter(_pairs(values), _float(weights), _float(rotations), _float(k), out)
     total = torch.from_numpy(out.sum(0))
     return torch.view_as_complex(total[..., :2].contiguous()), total[..., 2].contiguous()
+
+
+def check_rotations(rotations: Tensor, k: Tensor, extent: float) -> None:
+    """Raise InputError where a slice at k (P, 2) and rotations (R, 3, 3) would leave a grid of an extent, or is NaN.
+
+    The compiled loops read and write without looking.
+    """
+    if not len(rotations) or not len(k):
+        return
+    longest = float(rotations[:, :2].square().sum(1).max().sqrt()) * float(k.square().sum(-1).max().sqrt())
+    if not longest <= extent - 1:
+        raise InputError(
+            "The orientations are not finite any more, or no rotations: an image or a setting made numbers overflow. "
+            "`cryoloom info --all-images` finds images that cannot be used."
+        )
 
 
 def _pairs(x: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from .conftest import BOX, COLUMNS, OPTICS, N, write_images, write_table
+from .conftest import COLUMNS, OPTICS, N, write_images, write_table
 
 
 def no_stack(folder: Path, images: np.ndarray) -> None:
@@ -26,11 +26,6 @@ def cut_stack(folder: Path, images: np.ndarray) -> None:
 
 def no_mrc(folder: Path, images: np.ndarray) -> None:
     (folder / "stack.mrcs").write_text("this is no image stack\n" * 200)
-
-
-def odd_box(folder: Path, images: np.ndarray) -> None:
-    write_images(folder / "stack.mrcs", images[:, 1:, 1:])
-    write_table(folder / "particles.star", optics=[OPTICS | {"rlnImageSize": str(BOX - 1)}])
 
 
 def oblong(folder: Path, images: np.ndarray) -> None:
@@ -99,7 +94,6 @@ SPOILT = {
     short_stack: ("stack.mrcs", "which holds 9"),
     cut_stack: ("stack.mrcs", "truncated"),
     no_mrc: ("stack.mrcs", "MRC mode"),
-    odd_box: ("particles.star", "odd"),
     oblong: ("stack.mrcs", "expected squares"),
     other_box: ("particles.star", "says the box is 64"),
     no_pixel_size: ("particles.star", "no pixel size"),

@@ -183,3 +183,17 @@ def test_another_pixel_size_moves_shifts_of_a_pose_file(star: Path) -> None:
     bare.write_text(star.read_text().replace("rlnAngle", "myAngle").replace("rlnOrigin", "myOrigin"))
     read = read_particles(bare, poses=star, pixel_size=5.0)
     torch.testing.assert_close(read.poses().shift, 2 * read_particles(star).poses().shift)
+
+
+def test_an_odd_box_is_worked_on_at_the_even_one_below(tmp_path: Path) -> None:
+    """A Gaussian in the centre, D // 2, stays in the centre, and the field of view stays."""
+    axis = (torch.arange(31.0) - 15).square()
+    image = torch.exp(-(axis[:, None] + axis) / 18)
+    write_stack(tmp_path / "odd.mrcs", [image[None].repeat(5, 1, 1)], 5, 31, 2.0)
+    odd = read_particles(tmp_path / "odd.mrcs")
+    assert (odd.box, odd.source_box) == (30, 31)
+    assert odd.pixel_size == pytest.approx(62 / 30)
+    even = odd.images([0])[0]
+    assert divmod(int(even.argmax()), 30) == (15, 15)
+    torch.testing.assert_close(even[1:, 1:], even[1:, 1:].flip(0, 1), atol=1e-3, rtol=0)
+    assert any("odd number" in finding.text for finding in odd.findings)

@@ -1,9 +1,12 @@
 """Slices against torch-fourier-slice, and volumes put together again from their slices."""
 
+import math
+
 import pytest
 import torch
 from torch_fourier_slice import project_3d_to_2d
 
+from cryoloom.errors import InputError
 from cryoloom.physics.formation import form_images
 from cryoloom.physics.fourier import FrequencyLattice, fourier_shell_correlation, shift_phases
 from cryoloom.physics.pose import Pose
@@ -82,3 +85,17 @@ def test_poses_are_selected_and_joined(generator):
     assert torch.equal(pose.best_shift, torch.zeros(5, 2))
     parts = [pose.select(torch.tensor([0, 1])), pose.select(torch.tensor([2, 3, 4]))]
     assert torch.equal(Pose.concatenate(parts).best_rotation, pose.best_rotation)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e20, -3.0])
+def test_what_is_no_rotation_leaves_no_grid(value: float) -> None:
+    """The compiled loops do not look where they read and write."""
+    lattice = FrequencyLattice.of_box(16)
+    rotations = torch.eye(3).repeat(5, 1, 1)
+    rotations[3, 0, 1] = value
+    projector = FourierSlice.of_volume(torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(InputError, match="orientations are not finite"):
+        projector.project(rotations, lattice)
+    values = torch.ones(5, len(lattice), dtype=torch.complex64)
+    with pytest.raises(InputError, match="orientations are not finite"):
+        backproject(values, torch.ones(5, len(lattice)), rotations, lattice, 2, 8.0)

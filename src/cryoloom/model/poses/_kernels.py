@@ -7,11 +7,14 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from cryoloom.physics._kernels import check_rotations
+
 
 def curvature(
     grid: Tensor, pad: int, weighted: Tensor, power: Tensor, k: Tensor, box: int, rotation: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (b, K), gradients (b, K, 5) and Fisher information (b, K, 5, 5); see `polish.curvature`."""
+    check_rotations(rotation.reshape(-1, 3, 3), k * pad, grid.shape[-1] - 1)
     b, n = shift.shape[:2]
     out = np.empty((b * n, 21), np.float32)
     _curvature(
