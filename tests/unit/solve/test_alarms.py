@@ -10,6 +10,7 @@ from cryoloom.solve.em.alarms import (
     map_alarms,
     mirror_alarms,
     misread_alarms,
+    mixture_alarms,
     pose_alarms,
     resolution_alarms,
     undecided_alarms,
@@ -117,3 +118,10 @@ def test_an_alarm_is_words_for_a_file(blobs):
 def test_a_handful_of_particles():
     assert names(few_alarms(11)) == ["few-particles"]
     assert few_alarms(300) == []
+
+
+def test_a_mixture_of_both_hands_is_told_the_better_the_finer_the_map():
+    assert names(mixture_alarms(0.33, 17.0)) == ["mirror-mixture"]
+    assert mixture_alarms(0.33, 10.0) == []
+    assert names(mixture_alarms(0.4, 10.0)) == ["mirror-mixture"]
+    assert mixture_alarms(0.27, 17.0) == []

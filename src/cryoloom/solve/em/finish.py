@@ -64,8 +64,9 @@ def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, ses
     if given:
         found += given_symmetry_alarms(given[-1]["plain"], given[-1]["turned"], session.run.config.symmetry)
     masked, resolved = state.volume * state.mask, crossing_shell(post.fsc, 0.5)
-    if scope.cycles(resolved, images.box) > _HANDED_CYCLES:
-        found += mixture_alarms(mirror_agreement(masked, resolved))
+    cycles = scope.cycles(resolved, images.box)
+    if cycles > _HANDED_CYCLES:
+        found += mixture_alarms(mirror_agreement(masked, resolved), cycles)
     # A shell is the same however it is turned: only what is not round can be symmetric.
     copies = find_copies(without_round_part(masked), resolved).beyond(scope.group.cpu())
     name = exact_symmetry(copies, float(post.fsc[2 : int(min(BAND, resolved)) + 1].mean()))
