@@ -70,8 +70,8 @@ def test_a_run_of_another_data_set_is_refused(hinge: Path, found: Path, tmp_path
     shutil.copyfile(hinge / "particles.mrcs", tmp_path / "renamed.mrcs")
     common = ("--system", "cryodrgn", "--init", found, "--datadir", tmp_path, *FAST, *ONE)
     said = cryoloom("reconstruct", other, *common, "-o", tmp_path / "run", code=2)
-    assert "run of other particles" in said
-    assert "in row 1 it has image 1 of particles.mrcs" in said
+    assert "holds none of the images of" in said
+    assert "it names image 1 of" in said
     assert "Traceback" not in said
 
 

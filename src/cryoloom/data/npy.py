@@ -13,6 +13,9 @@ def read_array(path: str | Path, what: str, advice: str = "copy or write it agai
     """The array in a .npy file; raises InputError for any other, and for one that is shorter than its header states."""
     path = existing(path, what)
     with reading(path, what, advice), path.open("rb") as stream:
+        if stream.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise InputError(f"{path} is not a {what}: it lacks the numpy header; {advice}.")
+        stream.seek(0)
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, kind = read_header(stream)

@@ -89,7 +89,7 @@ def _parse(path: Path, shown: Path) -> dict[str, pd.DataFrame]:
 def _text_labels(path: Path, shown: Path) -> tuple[list[str], bool]:
     """Labels of the file whose values are texts, digits or not; and whether it is UTF-8.
 
-    Raises InputError where a block has a label twice.
+    Raises InputError where a loop has a label twice.
     """
     seen: set[str] = set()
     text, utf8 = set(_STRINGS), True
@@ -97,12 +97,12 @@ def _text_labels(path: Path, shown: Path) -> tuple[list[str], bool]:
         for number, line in enumerate(stream, 1):
             utf8 = utf8 and "\ufffd" not in line
             words = line.lstrip()
-            if words.startswith("data_"):
+            if words.startswith(("data_", "loop_")):
                 seen = set()
             elif words.startswith("_"):
                 label = words.split(maxsplit=1)[0][1:]
                 if label in seen:
-                    raise InputError(f"{shown}, line {number}: the label {label} stands twice in a block: remove one.")
+                    raise InputError(f"{shown}, line {number}: the label {label} stands twice: remove one.")
                 seen.add(label)
                 if label.endswith("Name"):
                     text.add(label)
