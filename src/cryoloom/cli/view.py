@@ -1,5 +1,6 @@
 """`cryoloom view`: a run as a page to click in."""
 
+import secrets
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ def view(
     """Show a run as an interactive page on this machine: latent space, and the map of the particle that you click.
 
     Draw around particles to keep their rows in a file for `cryoloom select --ind`. The page is served on 127.0.0.1, to
-    this machine alone, until Ctrl-C.
+    this machine alone, until Ctrl-C. The address ends with a token: without it no other user of the machine sees it.
 
     Parameters
     ----------
@@ -31,8 +32,9 @@ def view(
     browser
         Open it in the browser.
     """
-    server = serve(Answers(run), port)
-    address = f"http://{HOST}:{server.server_port}/"
+    token = secrets.token_urlsafe(16)
+    server = serve(Answers(run), port, token)
+    address = f"http://{HOST}:{server.server_port}/?token={token}"
     Console().print(f"{run} is shown at {address} until Ctrl-C", highlight=False, soft_wrap=True)
     if browser:
         webbrowser.open(address)

@@ -1,6 +1,8 @@
 """The interactive page: what it is given, and that it answers this machine alone."""
 
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -65,7 +67,7 @@ def test_maps(address):
     assert any(name == "rot, tilt, psi" for name, _ in one["facts"])
 
 
-@pytest.mark.parametrize("asked", ["300", "-1", "x"])
+@pytest.mark.parametrize("asked", ["300", "-1", "x", "9" * 5000, "%D9%A3"])
 def test_a_particle_that_is_not_there(address, asked):
     code, answer = get(address, f"/map?particle={asked}")
     assert code == 400
@@ -82,3 +84,30 @@ def test_a_port_that_is_taken_and_a_run_without_a_map(address, run, tmp_path):
         serve(Answers(run), int(address.rsplit(":", 1)[1]))
     with pytest.raises(InputError, match="does not exist"):
         Answers(tmp_path)
+
+
+def test_without_the_token_nothing_is_shown(run):
+    server = serve(Answers(run), 0, "secret")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        own = f"http://127.0.0.1:{server.server_port}"
+        assert [get(own, path)[0] for path in ("/", "/points", "/map", "/?token=other")] == [403] * 4
+        with urllib.request.urlopen(f"{own}/?token=secret", timeout=30) as answer:
+            cookie = answer.headers["Set-Cookie"].split(";")[0]
+        request = urllib.request.Request(f"{own}/points", headers={"Cookie": cookie})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+        assert get(own, "/points")[0] == 403
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_client_that_leaves_is_no_fault(address, capfd):
+    host, port = address.removeprefix("http://").split(":")
+    for _ in range(3):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"GET /plotly.js HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert get(address, "/points")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
