@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cryoloom.data import Particles, read_particles, write_star
 from cryoloom.data.cryodrgn import write_latent_pickle, write_pickles
-from cryoloom.data.cryosparc import volume_on_cryosparcs_axes, write_cs
+from cryoloom.data.cryosparc import has_other_axes, volume_on_cryosparcs_axes, write_cs
 from cryoloom.data.files import replacing
 from cryoloom.data.mrc import read_volume, write_volume
 from cryoloom.data.outputs import writing
@@ -102,7 +102,7 @@ def _maps(volumes: Path, to: World) -> dict[Path, str]:
 
 def _copy_maps(maps: dict[Path, str], to: World, output: Path, symmetry: str) -> list[Path]:
     for ours, theirs in maps.items():
-        if to == "cryosparc":
+        if to == "cryosparc" and has_other_axes(symmetry):
             volume, pixel_size = read_volume(ours)
             write_volume(output / theirs, volume_on_cryosparcs_axes(volume, symmetry), pixel_size)
             continue

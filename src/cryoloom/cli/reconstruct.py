@@ -21,7 +21,7 @@ from cryoloom.errors import InputError
 from cryoloom.physics.pose import Pose
 from cryoloom.physics.so3 import point_group
 from cryoloom.report.html import write_report
-from cryoloom.solve.run import Run, RunConfig
+from cryoloom.solve.run import Run, RunConfig, read_source
 from cryoloom.solve.skipped import find_unusable, in_words, read_skipped, without
 from cryoloom.solve.team import Team
 from cryoloom.systems.catalogue import find_system
@@ -194,20 +194,7 @@ def _read(config: RunConfig) -> Particles:
     poses = config.poses if isinstance(config.poses, Path) else None
     if config.init is not None:
         poses = config.init / "particles.star"
-    particles = read_particles(
-        config.particles,
-        datadir=config.datadir,
-        ctf=config.ctf,
-        poses=poses,
-        ind=config.ind,
-        limit=config.limit,
-        half_set=config.half_set,
-        box=config.box,
-        pixel_size=config.pixel_size,
-        by_position=config.by_position,
-        symmetry=config.symmetry,
-        require_images=True,
-    )
+    particles = read_source(config, poses=poses, box=config.box, require_images=True)
     if config.init is not None:
         _check_same_images(particles, config.init)
     if particles.box > particles.source_box:
@@ -244,7 +231,8 @@ def _load_again(run: Run, team: Team) -> tuple[Particles, Pose | None]:
         raise InputError(
             f"{run.config.particles} or its images changed since {run.path} began: start a new run instead."
         )
-    _note_newer_stacks(loaded, run)
+    if team.leads:
+        _note_newer_stacks(loaded, run)
     return loaded, known
 
 

@@ -16,7 +16,7 @@ from cryoloom.data.rows import copy_rows, kind_of
 from cryoloom.errors import InputError
 from cryoloom.evaluate.choose import columns_of, rows_in_cluster, rows_in_file, rows_where
 from cryoloom.evaluate.landscape import read_table
-from cryoloom.solve.run import Run, RunConfig
+from cryoloom.solve.run import Run, RunConfig, read_source
 from cryoloom.solve.skipped import read_skipped, without
 
 
@@ -96,17 +96,7 @@ def _rows(
 
 def _source(run: Path, config: RunConfig, particles: Particles) -> Particles:
     """The particles of the run's source file; raises InputError where it is not what the run was made from."""
-    source = read_particles(
-        config.particles,
-        datadir=config.datadir,
-        ctf=config.ctf,
-        ind=config.ind,
-        limit=config.limit,
-        half_set=config.half_set,
-        pixel_size=config.pixel_size,
-        by_position=config.by_position,
-        symmetry=config.symmetry,
-    )
+    source = read_source(config)
     if config.skip_bad_images:
         source = without(source, read_skipped(run))
     _check_same(source, particles, run)

@@ -71,21 +71,24 @@ def _join(fields: dict[str, np.ndarray], source: Path, given: Path | None) -> di
     return fields
 
 
+def has_other_axes(symmetry: str) -> bool:
+    """Whether cryoSPARC has a point group on other axes than we: Dn with odd n."""
+    name = symmetry.strip().upper()
+    return name[:1] == "D" and name[1:].isdigit() and int(name[1:]) % 2 == 1
+
+
 def axes_turn(symmetry: str) -> np.ndarray:
     """The rotation (3, 3), x = turn · x_cryosparc, from cryoSPARC's axes of a point group to ours.
 
     A quarter turn about z for Dn with odd n, which takes the 2-fold axis from y to x; else the identity, as all other
     Dn have 2-fold axes on both.
     """
-    name = symmetry.strip().upper()
-    if name[:1] == "D" and name[1:].isdigit() and int(name[1:]) % 2:
-        return np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
-    return np.eye(3)
+    return np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) if has_other_axes(symmetry) else np.eye(3)
 
 
 def volume_on_cryosparcs_axes(volume: torch.Tensor, symmetry: str) -> torch.Tensor:
     """A map (D, D, D) turned, without interpolation, from our axes of a point group to cryoSPARC's."""
-    if np.array_equal(axes_turn(symmetry), np.eye(3)):
+    if not has_other_axes(symmetry):
         return volume
     box = volume.shape[-1]
     # V'(x, y, z) = V(y, −x, z).
@@ -155,7 +158,7 @@ def _find_poses(found: Found, fields: dict[str, np.ndarray], symmetry: str) -> N
     vector = torch.from_numpy(fields["alignments3D/pose"].astype(np.float64))
     turn = axes_turn(symmetry)
     found.rotation = (matrix_from_rotvec(vector).transpose(-1, -2).numpy() @ turn.T).astype(np.float32)
-    if not np.array_equal(turn, np.eye(3)):
+    if has_other_axes(symmetry):
         text = f"poses of {found.source} are turned by 90° about z, as cryoSPARC's {symmetry} has its 2-fold axis on y"
         found.findings.append(Finding(text, False))
     if "alignments3D/shift" in fields:

@@ -67,12 +67,14 @@ def matching_rows(wanted: ImageNames, known: ImageNames, by_position: bool = Fal
     return _by_position(wanted, known)
 
 
+def check_rows(found: int, needed: int, path: Path, source: Path) -> None:
+    """Raise InputError where a file that is read row by row has not as many rows as there are particles."""
+    if found != needed:
+        raise InputError(f"{path} has {found} rows, but {source} has {needed} particles: give the file made for them.")
+
+
 def _by_position(wanted: ImageNames, known: ImageNames) -> Matched:
-    if len(wanted.index) != len(known.index):
-        raise InputError(
-            f"{known.source} has {len(known.index)} rows, but {wanted.source} has {len(wanted.index)} particles: give "
-            "the file made for them."
-        )
+    check_rows(len(known.index), len(wanted.index), known.source, wanted.source)
     return Matched(np.arange(len(wanted.index)), "rows matched by their position, as the images' names do not tell")
 
 

@@ -15,8 +15,8 @@ from cryoloom.data.cryosparc import find_cs
 from cryoloom.data.files import existing, locate, reading
 from cryoloom.data.findings import Finding
 from cryoloom.data.half_sets import half_sets
-from cryoloom.data.matching import Matched, matching_rows
-from cryoloom.data.mrc import read_stack
+from cryoloom.data.matching import Matched, check_rows, matching_rows
+from cryoloom.data.mrc import Stack, read_stack
 from cryoloom.data.particles import CTF_COLUMNS, Particles
 from cryoloom.data.star import find_star
 from cryoloom.errors import InputError
@@ -140,25 +140,25 @@ def _pixel_size_of(found: Found) -> float:
     """The pixel size in Å that the file gives, or its first stack; 0 where neither does."""
     if found.pixel_size is not None:
         return float(np.atleast_1d(np.asarray(found.pixel_size, dtype=float))[0])
-    stacks = (str(name) for name in found.columns["image_file"].categories)
-    first = next((name for name in stacks if os.path.isfile(name)), None)
-    return 0.0 if first is None else max(float(read_stack(first).pixel_size[0]), 0.0)
+    stack = _first_stack(found)
+    return 0.0 if stack is None else max(float(stack.pixel_size[0]), 0.0)
 
 
-def _check_rows(found: int, needed: int, path: Path, source: Path) -> None:
-    if found != needed:
-        raise InputError(f"{path} has {found} rows, but {source} has {needed} particles: give the file made for them.")
+def _first_stack(found: Found) -> Stack | None:
+    """The first stack that is there."""
+    names = (str(name) for name in found.columns["image_file"].categories)
+    first = next((name for name in names if os.path.isfile(name)), None)
+    return None if first is None else read_stack(first)
 
 
 def _override_ctf(found: Found, path: Path, datadir: str | Path | None, by_position: bool) -> None:
     if _kind(path) == ".pkl":
         columns: dict[str, Any] = read_ctf_pickle(path)
         other = Found(path, len(columns["defocus_u"]), box=columns.pop("box"), pixel_size=columns.pop("pixel_size"))
-        _check_rows(other.n, found.n, path, found.source)
+        check_rows(other.n, found.n, path, found.source)
         # The pickle may have been made before the images were binned: what stays is the length of the box in Å.
-        names = found.columns["image_file"]
-        exists = [str(name) for name in names.categories if os.path.isfile(name)]
-        box = read_stack(exists[0]).shape[2] if exists else other.box if found.box is None else found.box
+        stack = _first_stack(found)
+        box = stack.shape[2] if stack is not None else other.box if found.box is None else found.box
         found.pixel_size = np.asarray(other.pixel_size) * np.asarray(other.box) / box
     else:
         other = _find(path, datadir)
@@ -195,7 +195,7 @@ def _with_poses(
     """The particles with the poses of a file, NaN where it has no row for an image."""
     if _kind(path) == ".pkl":
         rotation, fraction = read_pose_pickle(path)
-        _check_rows(len(rotation), len(particles), path, particles.source)
+        check_rows(len(rotation), len(particles), path, particles.source)
         # cryoDRGN's translations centre the image, in fractions of the box; ours move the projection, in Å.
         shift = -fraction * particles.source_box * particles.source_pixel_size
         return particles.with_poses(Pose.single(torch.from_numpy(rotation), torch.from_numpy(shift.astype(np.float32))))

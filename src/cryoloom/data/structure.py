@@ -9,7 +9,6 @@ from cryoloom.data.files import reading
 from cryoloom.errors import InputError
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
-_EXPECTED = "expected a PDB or mmCIF file"
 
 
 def is_structure(path: Path) -> bool:
@@ -24,7 +23,7 @@ def read_structure(path: str | Path, chain: str | None = None) -> gemmi.Structur
     Raises InputError for a file that cannot be read, holds no atoms, or has no such chain.
     """
     # What is damaged may only show when a name is asked for.
-    with reading(path, "structure", _EXPECTED):
+    with reading(path, "structure", "expected a PDB or mmCIF file"):
         structure = _read(Path(path))
         _keep_chain(structure, chain, Path(path))
         structure.remove_waters()

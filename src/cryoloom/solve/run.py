@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 import cryoloom
+from cryoloom.data import Particles, read_particles
 from cryoloom.data.files import reading
 from cryoloom.errors import InputError
 
@@ -55,6 +56,22 @@ class RunConfig(BaseModel, extra="forbid"):
     command: str = ""
     version: str = cryoloom.__version__
     fingerprint: str = ""
+
+
+def read_source(config: RunConfig, **more: Any) -> Particles:
+    """The particles that a run was told to use, as `read_particles` gives them; more: its other options."""
+    return read_particles(
+        config.particles,
+        datadir=config.datadir,
+        ctf=config.ctf,
+        ind=config.ind,
+        limit=config.limit,
+        half_set=config.half_set,
+        pixel_size=config.pixel_size,
+        by_position=config.by_position,
+        symmetry=config.symmetry,
+        **more,
+    )
 
 
 class Run:

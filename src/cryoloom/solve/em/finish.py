@@ -56,13 +56,11 @@ def _alarms(refinement: Refinement, state: RefineState, post: Postprocessed, ses
     found += agreement_alarms(post.curves, images.box * images.pixel_size)
     found += envelope_alarms(post.resolution_angst, scope.diameter_px * images.pixel_size)
     found += pose_alarms(state.poses) + few_alarms(len(images))
-    compared = [line for line in session.run.metrics() if line.get("stage") == "half-sets compared"]
-    if compared:
-        last = compared[-1]
+    lines = {line.get("stage"): line for line in session.run.metrics()}
+    if (last := lines.get("half-sets compared")) is not None:
         found += halves_alarms(last["agreement"], last["confirmed"], last["starts"])
-    given = [line for line in session.run.metrics() if line.get("stage") == STAGE]
-    if given:
-        found += given_symmetry_alarms(given[-1]["plain"], given[-1]["turned"], session.run.config.symmetry)
+    if (given := lines.get(STAGE)) is not None:
+        found += given_symmetry_alarms(given["plain"], given["turned"], session.run.config.symmetry)
     masked, resolved = state.volume * state.mask, crossing_shell(post.fsc, 0.5)
     cycles = scope.cycles(resolved, images.box)
     if cycles > _HANDED_CYCLES:
